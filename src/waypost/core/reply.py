@@ -1,0 +1,50 @@
+"""An SMTP reply (RFC 5321 4.2) with its enhanced status code (RFC 3463)."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]|$)")
+"""RFC 3463 2: class.subject.detail, here at the start of a reply's text."""
+
+SHOWN_OCTETS = 400
+"""How much of an upstream's words is repeated to a client."""
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What the other server said: `code` 200 to 599, `lines` its texts without codes and line ends."""
+
+    code: int
+    lines: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All lines as one, joined by a space."""
+        return " ".join(self.lines)
+
+    @property
+    def enhanced(self) -> str:
+        """The enhanced status code at the start of the first line, or an empty string."""
+        found = ENHANCED.match(self.lines[0]) if self.lines else None
+        return found.group(1) if found else ""
+
+    @property
+    def good(self) -> bool:
+        return 200 <= self.code < 400
+
+    @property
+    def temporary(self) -> bool:
+        return 400 <= self.code < 500
+
+    @property
+    def permanent(self) -> bool:
+        return 500 <= self.code < 600
+
+
+def printable(text: str, octets: int = SHOWN_OCTETS) -> str:
+    """The text as one line of printable ASCII of at most so many octets."""
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:octets]
