@@ -1,7 +1,7 @@
 """One mail address (RFC 5321 4.1.2 Mailbox), parsed once and never parsed again.
 
-The domain is kept in lower case as IDNA A-labels (RFC 5891), the local part as it was written, quoted
-only where it must be. Addresses are equal when their `key` is: case-insensitive, whole.
+The domain is kept in lower case as IDNA A-labels (RFC 5891), the local part as it was written,
+quoted only where it must be. Addresses are equal when their `key` is: case-insensitive, whole.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _DOT_ATOM = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*)"')
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?")
+_HOST = re.compile(
+    r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
 _IPV4 = re.compile(r"\[\d{1,3}(?:\.\d{1,3}){3}\]")
 _IPV6 = re.compile(r"\[ipv6:[0-9a-f:.]{2,45}\]")
 
@@ -42,7 +45,7 @@ class Address(msgspec.Struct, frozen=True, order=True):
 
 
 def parse(text: str) -> Address:
-    """The address that the whole text is; `NonAsciiLocalPart` or `AddressError` with plain words."""
+    """The address that the whole text is, else `NonAsciiLocalPart` or `AddressError`."""
     local, at, domain = text.rpartition("@")
     if not at:
         raise AddressError(f"{_shown(text)} has no @")
@@ -73,6 +76,8 @@ def _local(local: str) -> str:
 
 def _domain(domain: str) -> str:
     lowered = domain.lower()
+    if len(lowered) <= DOMAIN_OCTETS and _HOST.fullmatch(lowered):
+        return lowered
     if lowered.startswith("["):
         if _IPV4.fullmatch(lowered) or _IPV6.fullmatch(lowered):
             return lowered

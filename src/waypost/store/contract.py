@@ -112,16 +112,22 @@ class RelayStore(Protocol):
         again and are refunded once.
         """
 
-    def release(self, parcel: Parcel, due_ms: int, reason: str, held_ms: int = 0) -> asyncio.Future[None]:
+    def release(
+        self, parcel: Parcel, due_ms: int, reason: str, held_ms: int = 0
+    ) -> asyncio.Future[None]:
         """The claim is given back untried: queued, due then; no attempt is logged or counted."""
 
-    def health(self, upstream_id: int, edition: int, health: Health, event: Event | None) -> asyncio.Future[None]:
+    def health(
+        self, upstream_id: int, edition: int, health: Health, event: Event | None
+    ) -> asyncio.Future[None]:
         """Keeps what was seen of an upstream, unless it was edited since (`edition`)."""
 
     def pin(self, upstream_id: int, edition: int, pin: str) -> asyncio.Future[None]:
         """Keeps what `auto` decided at the first connect, unless it was edited since."""
 
-    def hold(self, sender_id: int, reason: str, probe_ms: int, event: Event | None) -> asyncio.Future[None]:
+    def hold(
+        self, sender_id: int, reason: str, probe_ms: int, event: Event | None
+    ) -> asyncio.Future[None]:
         """Holds a sender's mail (an empty reason releases it)."""
 
     async def close(self) -> None:

@@ -109,15 +109,14 @@ CREATE TABLE message (
     hold_until INTEGER NOT NULL DEFAULT 0,       -- sendAt
     ended_at INTEGER
 );
-CREATE INDEX message_account ON message (account_id, id);
-CREATE INDEX message_key ON message (key_id, id);              -- the rate window
+-- Also the rate window: a key's accepted of the last minute are among its account's, without a second index.
+CREATE INDEX message_account ON message (account_id, id, key_id);
 CREATE INDEX message_repeat ON message (key_id, repeat_hash, id) WHERE repeat_hash IS NOT NULL;
-CREATE INDEX message_ended ON message (ended_at) WHERE ended_at IS NOT NULL;   -- retention
 
 CREATE TABLE recipient (
     message_id INTEGER NOT NULL,
     number INTEGER NOT NULL,                     -- from 1, in the order of RCPT, then headers
-    address TEXT NOT NULL,
+    address TEXT NOT NULL COLLATE NOCASE,
     state INTEGER NOT NULL DEFAULT 0,            -- core/lifecycle.State
     code INTEGER NOT NULL DEFAULT 0,             -- the last words of the upstream
     text TEXT NOT NULL DEFAULT '',
@@ -140,10 +139,13 @@ CREATE TABLE queue (
     held INTEGER NOT NULL DEFAULT 0,             -- milliseconds that do not count towards giving up
     uncertain_row INTEGER NOT NULL DEFAULT 0,
     day INTEGER NOT NULL DEFAULT 0,              -- UTC day (days since 1970) whose place under the caps it holds; 0: none
+    capped INTEGER NOT NULL DEFAULT 0,           -- waits for a daily cap: of this upstream, or of minus this sender
     reason TEXT NOT NULL DEFAULT '',             -- why it waits
     PRIMARY KEY (claim, sender_id, account_id, due, message_id)
 ) WITHOUT ROWID;
-CREATE INDEX queue_message ON queue (message_id);
+-- A message that is claimed at once and sent at once never touches these two. Who has claimed a row knows its whole key.
+CREATE INDEX queue_message ON queue (message_id) WHERE claim = 0;
+CREATE INDEX queue_capped ON queue (capped, account_id) WHERE capped <> 0;
 
 -- The octets as they go out. Small: head and rest together in `octets`. Large: head here, rest in the spool.
 CREATE TABLE body (
@@ -171,7 +173,7 @@ CREATE TABLE attempt (
 
 -- Only ever added to.
 CREATE TABLE ledger (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,                      -- nothing is deleted, so no number comes again
     account_id INTEGER NOT NULL,
     at INTEGER NOT NULL,
     amount INTEGER NOT NULL,
@@ -186,13 +188,14 @@ CREATE UNIQUE INDEX ledger_refund ON ledger (message_id, recipient) WHERE reason
 CREATE TRIGGER ledger_no_update BEFORE UPDATE ON ledger BEGIN SELECT raise(ABORT, 'the ledger is only added to'); END;
 CREATE TRIGGER ledger_no_delete BEFORE DELETE ON ledger BEGIN SELECT raise(ABORT, 'the ledger is only added to'); END;
 
--- Places taken under the daily caps: scope 's' a sender, 'u' an upstream; day as in queue.
+-- Places under the daily caps: taken of a sender 's' or an upstream 'u'; 'S' and 'U' count what was put off to that
+-- day, so that a long backlog is spread over days when it comes and is not moved on every day. Day as in queue.
 CREATE TABLE place (
-    day INTEGER NOT NULL,
     scope TEXT NOT NULL,
     scope_id INTEGER NOT NULL,
+    day INTEGER NOT NULL,
     used INTEGER NOT NULL,
-    PRIMARY KEY (day, scope, scope_id)
+    PRIMARY KEY (scope, scope_id, day)
 ) WITHOUT ROWID;
 
 CREATE TABLE refusal (

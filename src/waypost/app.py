@@ -1,0 +1,294 @@
+"""Builds every object of a relay from a Config and runs it: the only file that sees all folders.
+
+Promises: when `start` returns, all listeners accept; when `stop` returns, nothing that was accepted
+is in memory alone. Knows nothing of signals and of the command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from waypost import __version__
+from waypost.clock import Clock
+from waypost.config import Config
+from waypost.core.errors import ConfigError, Secret, StoreAway
+from waypost.core.ident import IdentMaker
+from waypost.desk import secrets
+from waypost.intake.accept import Door
+from waypost.intake.auth import Throttle
+from waypost.intake.bounds import Disk, Memory, SessionCaps, free_octets
+from waypost.intake.certificate import Certificate, made
+from waypost.intake.house import Collaborators, House, Patience
+from waypost.intake.smtp_server import Listener, SmtpServer
+from waypost.log import get
+from waypost.policy.judge import Rules
+from waypost.store.connect import prepare
+from waypost.store.keep.upkeep import Keep, Upkeep
+from waypost.store.locks import hold_serve
+from waypost.store.spool import Spool
+from waypost.store.sqlite.engine import Engine, open_store
+from waypost.transport.dispatch import Dispatcher
+from waypost.transport.link.connect import Dialer
+from waypost.transport.link.guard import make_guard
+from waypost.transport.schedule import QueueRules
+from waypost.values import Endpoint
+from waypost.watch.readiness import Phase, Readiness
+
+BACKLOG = 512
+WORKER = 0
+UPKEEP_S = 60.0  # between looks for what may go
+STOP_S = 30.0  # section 12 of the contract
+
+
+class Sockets(msgspec.Struct):
+    """What a relay listens on, bound first, so that a taken port stops the start."""
+
+    submission: list[socket.socket]
+    submissions: list[socket.socket]
+    http: list[socket.socket]
+
+    def close(self) -> None:
+        for bound in (*self.submission, *self.submissions, *self.http):
+            bound.close()
+
+
+def bind(config: Config) -> Sockets:
+    """Binds all listeners. `ConfigError` names the address and what to do."""
+    sockets = Sockets([], [], [])
+    try:
+        for endpoint in config.listen.submission:
+            sockets.submission.append(_bound(endpoint, "listen.submission"))
+        for endpoint in config.listen.submissions:
+            sockets.submissions.append(_bound(endpoint, "listen.submissions"))
+        for endpoint in config.listen.http:
+            sockets.http.append(_bound(endpoint, "listen.http"))
+    except ConfigError:
+        sockets.close()
+        raise
+    return sockets
+
+
+def _bound(endpoint: Endpoint, setting: str) -> socket.socket:
+    family = socket.AF_INET if endpoint.host and ":" not in endpoint.host else socket.AF_INET6
+    host = endpoint.host or "::"
+    try:
+        bound = socket.create_server(
+            (host, endpoint.port),
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=not endpoint.host and socket.has_dualstack_ipv6(),
+        )
+    except socket.gaierror as error:
+        raise ConfigError(f"{setting}: {endpoint} is no address of this machine") from error
+    except OSError as error:
+        raise ConfigError(f"{setting}: {endpoint} {_why_not_bound(error)}") from error
+    bound.setblocking(False)
+    return bound
+
+
+def _why_not_bound(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "is taken by another program: stop that one, or set another port"
+        case errno.EACCES:
+            return "may not be bound: ports below 1024 need the right CAP_NET_BIND_SERVICE"
+        case errno.EADDRNOTAVAIL:
+            return "is no address of this machine"
+    return f"cannot be bound: {error.strerror}"
+
+
+def make_data(data: Path) -> None:
+    """Makes the data directory where it is missing. `ConfigError` where it cannot be written."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        prepare(data)
+    except OSError as error:
+        raise ConfigError(
+            f"the data directory {data} cannot be made: {error.strerror};"
+            " name a place that this user may write to with --data"
+        ) from error
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"the data directory {data} is not writable by this user: change its owner,"
+            " or name another place with --data"
+        )
+
+
+def make_rules(config: Config) -> Rules:
+    """What policy judges by."""
+    return Rules(
+        hostname=config.hostname,
+        recipients=config.limits.recipients,
+        message_bytes=config.limits.message_bytes,
+        body_bytes=config.limits.body_bytes,
+        received=config.received.value,
+        bare_newline=config.bare_newline.value,
+        rate_per_minute=config.limits.rate_per_minute,
+        repeat_window_ms=config.queue.resubmission_ms,
+    )
+
+
+def open_engine(config: Config, clock: Clock, worker: int | None, *, serving: bool) -> Engine:
+    """The store of that configuration, sealed passwords opened with its key file."""
+    sealer = secrets.FileSealer(config.key_file, clock)
+
+    def opened(upstream_id: int, sealed: bytes) -> Secret:
+        return sealer.open(sealed, b"upstream:%d:password" % upstream_id)
+
+    return open_store(
+        config.data,
+        clock=clock,
+        worker=worker,
+        opener=opened,
+        global_sender=config.global_sender,
+        keep_body_ms=config.keep.body_ms,
+        keep_failed_body_ms=config.keep.failed_body_ms,
+        create=serving,
+        serving=serving,
+    )
+
+
+def make_door(config: Config, clock: Clock, engine: Engine) -> Door:
+    """The one door of a process."""
+    return Door(
+        engine,
+        make_rules(config),
+        IdentMaker(engine.worker, engine.last_id()),
+        clock,
+        config.inline_wait_s,
+        config.data,
+        Disk(lambda: free_octets(config.data)),
+    )
+
+
+class App:
+    """A relay in this process. `failed` is called once if it can no longer keep its promises."""
+
+    def __init__(
+        self, config: Config, clock: Clock, sockets: Sockets, failed: Callable[[str], None]
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._sockets = sockets
+        self._failed = failed
+        self._log = get("app")
+        self._parts = contextlib.AsyncExitStack()
+        self._upkeep_task: asyncio.Task[None] | None = None
+        self._readiness: Readiness | None = None
+
+    async def start(self) -> None:
+        """Builds all, the store first. Raises `ConfigError`, `StoreAway`, `SchemaTooNew`."""
+        config, clock = self._config, self._clock
+        self._parts.callback(self._sockets.close)
+        make_data(config.data)
+        self._parts.callback(hold_serve(config.data).close)
+        engine = open_engine(config, clock, WORKER, serving=True)
+        self._parts.push_async_callback(engine.close)
+        self._readiness = Readiness(engine.directory)
+        self._start_web(self._readiness)
+        certificate = self._certificate()
+        await engine.adopt(clock.wall_ms())
+        await engine.sweep_spool(clock.wall_ms())
+        await self._start_delivery(engine)
+        self._start_intake(engine, certificate)
+        self._upkeep_task = asyncio.create_task(self._upkeep(engine))
+        self._readiness.phase = Phase.READY
+
+    def _start_web(self, readiness: Readiness) -> None:
+        # Half a second of imports that no command needs.
+        from waypost.watch.health import handlers
+        from waypost.web import WebListener
+
+        proxies = list(self._config.listen.trusted_proxies)
+        web = WebListener(handlers(readiness, __version__), proxies)
+        web.start(self._sockets.http)
+        self._parts.push_async_callback(web.close)
+
+    def _certificate(self) -> Certificate:
+        tls = self._config.tls
+        if tls.certificate is not None:
+            return Certificate(tls.certificate, tls.key or tls.certificate)
+        return Certificate(*made(self._config.data, self._config.hostname, self._clock.wall_ms()))
+
+    async def _start_delivery(self, engine: Engine) -> None:
+        config = self._config
+        rules = QueueRules(
+            config.queue.retry_ms, config.queue.give_up_after_ms, config.queue.hold_max_ms
+        )
+        guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
+        dialer = Dialer(config.hostname, guard)
+        dispatcher = Dispatcher(engine, dialer, self._clock, rules, config.data)
+        engine.attach(dispatcher)
+        await dispatcher.start()
+        self._parts.push_async_callback(dispatcher.stop, STOP_S)
+
+    def _start_intake(self, engine: Engine, certificate: Certificate) -> None:
+        config, clock = self._config, self._clock
+        collaborators = Collaborators(
+            door=make_door(config, clock, engine),
+            store=engine,
+            clock=clock,
+            spool=Spool(config.data, engine.worker),
+            certificate=certificate,
+            caps=SessionCaps(config.limits.sessions, config.limits.sessions_per_address),
+            memory=Memory(config.limits.memory_bytes),
+            throttle=Throttle(),
+        )
+        house = House(collaborators, config.hostname, config.limits.sessions, Patience())
+        listeners = [
+            *(Listener(bound, implicit_tls=False) for bound in self._sockets.submission),
+            *(Listener(bound, implicit_tls=True) for bound in self._sockets.submissions),
+        ]
+        server = SmtpServer(house, listeners)
+        server.start()
+        self._parts.push_async_callback(server.stop, STOP_S)
+
+    async def _upkeep(self, engine: Engine) -> None:
+        """Lets go of what has been kept long enough, and stops the relay when a sync failed."""
+        keep = Keep(log_ms=self._config.keep.log_ms, refusals_ms=self._config.keep.refusals_ms)
+        upkeep = Upkeep(self._config.data, keep)
+        while True:
+            for _ in range(int(UPKEEP_S)):
+                await asyncio.sleep(1.0)
+                if engine.broken:
+                    self._failed("a write to the disk failed: the relay stops rather than guess")
+                    return
+            try:
+                while await asyncio.to_thread(upkeep.step, self._clock.wall_ms()):
+                    await asyncio.sleep(0.05)  # small steps, so that nobody notices
+            except StoreAway as away:
+                self._log.warning("upkeep_put_off", reason=away.private)
+
+    async def stop(self) -> None:
+        """Takes no more mail, finishes what is on the wire, closes the store."""
+        if self._readiness is not None:
+            self._readiness.phase = Phase.STOPPING
+        if self._upkeep_task is not None:
+            self._upkeep_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._upkeep_task
+        await self._parts.aclose()
+
+    def places(self) -> dict[str, Sequence[str]]:
+        """What it listens on, by kind, as `host:port`."""
+        return {
+            "submission (STARTTLS)": _names(self._sockets.submission),
+            "submissions (TLS)": _names(self._sockets.submissions),
+            "http": _names(self._sockets.http),
+        }
+
+
+def _names(sockets: Sequence[socket.socket]) -> list[str]:
+    names = []
+    for bound in sockets:
+        host, port = bound.getsockname()[:2]
+        names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return names

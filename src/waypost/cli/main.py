@@ -1,0 +1,117 @@
+"""The entry: finds the command, runs it, and turns what went wrong into one line and an exit code.
+
+Promises 0 for success, 1 for failure, 2 for wrong use, 130 after an interrupt, and that a command
+which is not called is not imported. Does not know what the commands do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import cast
+
+import click
+
+from waypost import __version__
+from waypost.cli import out
+from waypost.cli.base import Call, Group
+from waypost.core.errors import UsageError, WaypostError
+
+SUCCESS, FAILURE, WRONG_USE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+
+COMMANDS = MappingProxyType(
+    {
+        # name: (module of waypost.cli, its command, what help says of it)
+        "serve": ("relay.serve", "serve", "Run the relay."),
+        "demo": (
+            "relay.demo",
+            "demo",
+            "Try it: a relay, an upstream and a message, in one command.",
+        ),
+        "send": ("relay.send", "send", "Send one message through the door."),
+        "account": ("people.account", "account", "Who may send: tenants and their limits."),
+        "key": ("people.key", "key", "The keys that applications log in with."),
+        "credits": ("people.credits", "credits", "Prepaid credits and their ledger."),
+        "upstream": ("mail.upstream", "upstream", "The SMTP servers that mail goes out through."),
+        "sender": ("mail.sender", "sender", "The addresses that mail may be From."),
+        "log": ("mail.log", "log", "What became of each message, and what was refused."),
+        "queue": ("mail.queue", "queue", "What waits: show, try now, cancel."),
+        "audit": ("care.audit", "audit", "Prove the ledger and the queue."),
+        "doctor": ("care.doctor", "doctor", "Check this installation."),
+        "backup": ("care.backup", "backup", "Copy rows, spool and sealing keys while serving."),
+        "restore": ("care.backup", "restore", "Bring a backup back."),
+        "secrets": ("care.secrets", "secrets", "The keys that seal passwords."),
+    }
+)
+
+
+class Root(Group):
+    """`waypost` itself: knows its commands by name and loads the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        loaded = importlib.import_module(f"waypost.cli.{module}")
+        return cast("click.Command", getattr(loaded, name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row[2]) for name, row in COMMANDS.items()])
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="waypost")
+def root() -> None:
+    """Waypost: one email relay in front of many SMTP mailboxes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line; the exit code. Raises for mistakes of ours alone."""
+    try:
+        code = root.main(
+            None if arguments is None else list(arguments),
+            prog_name="waypost",
+            standalone_mode=False,
+            obj=Call(),
+        )
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        return WRONG_USE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "waypost"
+        return _failed(f"{where}: {error.format_message()} (see {where} --help)", WRONG_USE)
+    except click.ClickException as error:
+        return _failed(f"waypost: {error.format_message()}", FAILURE)
+    except UsageError as error:
+        return _failed(f"waypost: {error.public}", WRONG_USE)
+    except WaypostError as error:
+        return _failed(f"waypost: {error.public}", FAILURE)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _let_go_of_output()
+        return PIPE_CLOSED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(f"waypost: {place}{error.strerror or error}", FAILURE)
+    return code if isinstance(code, int) else SUCCESS
+
+
+def _failed(text: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        out.note(" ".join(text.split()))
+    return code
+
+
+def _let_go_of_output() -> None:
+    """Whoever read our output is gone: no complaint of the interpreter when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,246 @@
+"""`waypost demo`: the whole journey of one message, with nothing configured and no network.
+
+Promises a data directory of its own that goes with the command, a real session over STARTTLS and
+AUTH, and that `--once` ends with 0 only if the message arrived byte for byte. Knows nothing of SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import re
+import signal
+import smtplib
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+
+import click
+import msgspec
+
+from waypost import config as configuration
+from waypost.app import App, Sockets, bind, make_data
+from waypost.cli.base import Command
+from waypost.cli.relay.catcher import Catcher, Caught
+from waypost.cli.relay.serve import run
+from waypost.clock import SystemClock
+from waypost.config import Config, Listen
+from waypost.core.errors import ConfigError, Secret
+from waypost.desk import accounts, keys, logs, secrets, upstreams
+from waypost.desk.office import Desk
+from waypost.values import Endpoint
+
+SENDER = "noreply@waypost.example"
+RECIPIENT = "you@example.net"
+CREDITS = 100
+RATE_PER_MINUTE = 0  # try by hand as often as you like
+ANSWER = re.compile(rb"250 (OK|queued): ([0-9a-f]{16})")
+
+
+class Outcome(msgspec.Struct):
+    """What the demo's client saw: the dialogue (masked), the answer to DATA, the octets it sent."""
+
+    dialogue: str
+    answer: str
+    sent: bytes
+
+
+@click.command(cls=Command)
+@click.option("--once", is_flag=True, help="End after the message, with 0 if it arrived.")
+def demo(once: bool) -> int:
+    """Try it: a relay, an upstream and a message, in one command."""
+    return run(_in_folder(once))
+
+
+async def _in_folder(once: bool) -> int:
+    with tempfile.TemporaryDirectory(prefix="waypost-demo-") as folder:
+        return await _demo(Path(folder) / "data", once)
+
+
+async def _demo(data: Path, once: bool) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    catcher = Catcher()
+    catcher_port = await catcher.start()
+    config, sockets = _bound(data)
+    make_data(config.data)
+    app = App(config, SystemClock(), sockets, lambda _reason: stopping.set())
+    try:
+        await app.start()
+        smtp_port = sockets.submission[0].getsockname()[1]
+        desk = make_desk(config)
+        key = await asyncio.to_thread(_furnish, desk, catcher_port)
+        _say("The relay listens", [f"{k:<22} {p}" for k, pp in app.places().items() for p in pp])
+        outcome = await asyncio.to_thread(_submit, smtp_port, key)
+        arrived = _arrived(catcher.caught, outcome.sent)
+        await asyncio.to_thread(_report, desk, outcome, catcher.caught, arrived)
+        if not once:
+            _print_lines(smtp_port, key)
+            await stopping.wait()
+    finally:
+        await app.stop()
+        await catcher.close()
+    return 0 if arrived else 1
+
+
+def _bound(data: Path) -> tuple[Config, Sockets]:
+    """The usual ports of loopback where they are free, else any."""
+    usual = configuration.default(data, hostname="relay.waypost.example")
+    with contextlib.suppress(ConfigError):
+        return usual, bind(usual)
+    free = (Endpoint("127.0.0.1", 0),)
+    config = configuration.default(
+        data,
+        hostname="relay.waypost.example",
+        listen=Listen(submission=free, submissions=free, http=free),
+    )
+    return config, bind(config)
+
+
+def make_desk(config: Config) -> Desk:
+    """The desk of the demo's own data directory."""
+    clock = SystemClock()
+    return Desk(
+        data=config.data,
+        clock=clock,
+        sealer=secrets.FileSealer(config.key_file, clock),
+        key_file=config.key_file,
+        key_prefix=config.key_prefix,
+        rate_per_minute=RATE_PER_MINUTE,
+    )
+
+
+def _furnish(desk: Desk, catcher_port: int) -> str:
+    """An account with credits, a key, and the catcher as the upstream; the key's secret."""
+    accounts.create(desk, "demo", credits=CREDITS, rate_limit=None)
+    fields = upstreams.Fields(
+        host="127.0.0.1",
+        port=catcher_port,
+        encryption="none",
+        sender=SENDER,
+        username="demo",
+        password=Secret("demo"),
+    )
+    upstreams.add(desk, "catcher", fields)
+    secret = keys.create(desk, "demo", name="demo").key
+    assert isinstance(secret, str)
+    return secret
+
+
+def _submit(port: int, key: str) -> Outcome:
+    """Sends one message as any application would: STARTTLS, AUTH, MAIL, RCPT, DATA."""
+    body = (
+        f"From: Waypost demo <{SENDER}>\r\nTo: {RECIPIENT}\r\nSubject: Hello from Waypost\r\n"
+        f"Date: {formatdate(time.time())}\r\nMessage-ID: {make_msgid(domain='waypost.example')}\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+        "It works.\r\n.A line that begins with a dot, and an umlaut: \u00fc\r\n"
+    ).encode()
+    context = ssl.create_default_context()
+    context.check_hostname = False  # the demo's certificate was made a moment ago, by itself
+    context.verify_mode = ssl.CERT_NONE
+    with _overheard() as heard, smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+        client.set_debuglevel(1)
+        client.starttls(context=context)
+        client.login("anything", key)
+        client.mail(SENDER)
+        client.rcpt(RECIPIENT)
+        _code, answer = client.data(body)
+    return Outcome(_dialogue(heard.getvalue(), key), answer.decode("ascii", "replace"), body)
+
+
+@contextlib.contextmanager
+def _overheard() -> Iterator[io.StringIO]:
+    """What smtplib says of its session: it writes that to standard error."""
+    heard = io.StringIO()
+    with contextlib.redirect_stderr(heard):
+        yield heard
+
+
+def _dialogue(heard: str, key: str) -> str:
+    """smtplib's lines as C: and S:, the login masked."""
+    lines = []
+    for line in heard.splitlines():
+        said = re.match(r"(send|reply): b?'(.*)'$", line)
+        if said is None:
+            continue
+        text = said.group(2).replace("\\r\\n", "")
+        if text.startswith("AUTH"):
+            text = "AUTH PLAIN ***"
+        if said.group(1) == "send" and text.startswith("From:"):
+            text = "(the message)"
+        lines.append(f"{'C' if said.group(1) == 'send' else 'S'}: {text.replace(key, '***')}")
+    return "\n".join(lines)
+
+
+def _arrived(caught: list[Caught], sent: bytes) -> bool:
+    """What came is what was sent, under one Received field of ours."""
+    if len(caught) != 1 or caught[0].recipients != [RECIPIENT]:
+        return False
+    trace = caught[0].octets.removesuffix(sent)
+    return (
+        trace != caught[0].octets
+        and re.fullmatch(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", trace) is not None
+    )
+
+
+def _report(desk: Desk, outcome: Outcome, caught: list[Caught], arrived: bool) -> None:
+    """What happened, as the people who run it would look it up."""
+    _say("One message was sent over STARTTLS and AUTH", outcome.dialogue.splitlines())
+    _say("The answer to DATA", [f"250 {outcome.answer}"])
+    entry = logs.list_(desk, limit=1)[0]
+    shown = logs.show(desk, entry.id)
+    tries = [
+        f"{to.address}: {to.status}, {attempt.upstream} said {attempt.code} {attempt.text}"
+        for to in shown.recipients
+        for attempt in to.attempts
+    ]
+    _say(
+        f"The log entry (waypost log show {entry.id})", [f"{entry.status}: {entry.subject}", *tries]
+    )
+    lines = [
+        f"{line.at}  {line.amount:+d}  {line.reason}  balance {line.balance}"
+        for line in accounts.ledger(desk, "demo")
+    ]
+    _say("The ledger (waypost credits ledger demo)", lines)
+    verdict = "byte for byte, under one Received field" if arrived else "NOT as it was sent"
+    came = caught[0].octets.decode("utf-8", "replace").splitlines() if caught else ["nothing came"]
+    _say(f"What the upstream caught, {verdict}", came)
+
+
+def _print_lines(port: int, key: str) -> None:
+    """Lines to try by hand, ready to be pasted."""
+    head = f"From: {SENDER}\\r\\nTo: {RECIPIENT}\\r\\nSubject: hi"
+    server = f"127.0.0.1:{port}"
+    _say(
+        "Try it by hand, with swaks, curl or Python",
+        [
+            f"swaks --server {server} --tls --auth PLAIN --auth-user x --auth-password {key}"
+            f" --from {SENDER} --to {RECIPIENT}",
+            "",
+            f"printf '{head}\\r\\n\\r\\nhello\\r\\n' |"
+            f" curl --silent --show-error --verbose --ssl-reqd --insecure --user x:{key}"
+            f" --mail-from {SENDER} --mail-rcpt {RECIPIENT} --upload-file - smtp://{server}",
+            "",
+            f"python3 -c \"import smtplib, ssl; s = smtplib.SMTP('127.0.0.1', {port});"
+            " s.starttls(context=ssl._create_unverified_context());"
+            f" s.login('x', '{key}'); s.sendmail('{SENDER}', '{RECIPIENT}',"
+            f" 'From: {SENDER}\\nTo: {RECIPIENT}\\nSubject: hi\\n\\nhello')\"",
+        ],
+    )
+    print(
+        "\nThe relay stays up until you interrupt it (Ctrl-C); its data goes with it.", flush=True
+    )
+
+
+def _say(title: str, lines: list[str]) -> None:
+    print(f"\n{title}\n{'-' * len(title)}", flush=False)
+    for line in lines:
+        print(line)
+    sys.stdout.flush()

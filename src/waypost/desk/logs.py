@@ -1,0 +1,232 @@
+"""The log as people read it: messages, refusals and events, newest first, and one message whole.
+
+`account` narrows to one account: another's message is `NotFound`. Changes nothing. Knows nothing of
+delivery.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from waypost.core import ident
+from waypost.core.errors import NotFound, UsageError
+from waypost.core.lifecycle import State, Status
+from waypost.desk.accounts import line as ledger_line
+from waypost.desk.office import Desk, address_of, asker, limit_of
+from waypost.desk.views import (
+    AttemptView,
+    EventView,
+    MessageLine,
+    MessageView,
+    RecipientView,
+    RefusalView,
+    TranscriptView,
+    iso,
+    iso_or_none,
+)
+from waypost.store.read import log, people
+from waypost.store.read.book import Look
+from waypost.store.read.rows import AttemptRow, EventRow, MessageRow, RefusalRow
+
+
+def list_(
+    desk: Desk,
+    *,
+    account: str | None = None,
+    status: str | None = None,
+    sender: str | None = None,
+    to: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    cursor: str | None = None,
+    limit: int = 100,
+) -> list[MessageLine]:
+    """Messages, newest first.
+
+    `after` and `before`: accepted from then on, before then (milliseconds since 1970). `cursor`:
+    the id of the last one seen; what is older follows.
+    """
+    if status is not None and status not in set(Status):
+        raise UsageError(f"a status is one of {', '.join(Status)}", "status")
+    below = None if before is None else ident.floor(before)
+    if cursor is not None:
+        seen = number_of(cursor, "cursor")
+        below = seen if below is None else min(below, seen)
+    with desk.reading() as look:
+        chosen = log.Filter(
+            account_id=asker(look, account),
+            status=status or "",
+            sender="" if sender is None else address_of(sender, "from").key,
+            to="" if to is None else address_of(to, "to").key,
+            from_id=0 if after is None else ident.floor(after),
+            below=below,
+        )
+        return [_line(row) for row in log.messages(look, chosen, limit_of(limit))]
+
+
+def newer(desk: Desk, after: str | None, limit: int = 100) -> list[MessageLine]:
+    """What was accepted after that message, oldest first; without one: the newest, oldest first."""
+    with desk.reading() as look:
+        if after is None:
+            newest = log.messages(look, log.Filter(), limit_of(limit))
+            return [_line(row) for row in newest[::-1]]
+        behind = number_of(after, "after")
+        return [_line(row) for row in log.newer(look, behind, limit_of(limit))]
+
+
+def show(desk: Desk, message: str, *, account: str | None = None) -> MessageView:
+    """One message with its recipients, every attempt, and its lines of the ledger."""
+    with desk.reading() as look:
+        return view(look, found(look, message, account))
+
+
+def refusals(
+    desk: Desk, *, account: str | None = None, cursor: int | None = None, limit: int = 100
+) -> list[RefusalView]:
+    """Submissions that were refused, newest first; `cursor`: the id of the last one seen."""
+    with desk.reading() as look:
+        rows = log.refusals(look, asker(look, account), cursor, limit_of(limit))
+        return [_refusal(row) for row in rows]
+
+
+def events(desk: Desk, *, after: int | None = None, limit: int = 100) -> list[EventView]:
+    """With `after` (an id): what came behind it, oldest first. Without: newest first."""
+    with desk.reading() as look:
+        return [_event(row) for row in log.events(look, after, limit_of(limit))]
+
+
+def number_of(text: str, field: str) -> int:
+    """The number of an id as shown; `UsageError` where it is none."""
+    number = ident.read(text)
+    if number is None:
+        raise UsageError("an id of a message is 16 lower-case hex digits", field)
+    return number
+
+
+def found(look: Look, message: str, account: str | None) -> MessageRow:
+    """The message, or `NotFound`; so is what cannot be an id, and another account's."""
+    number = ident.read(message)
+    owner = asker(look, account)
+    fits = number is not None and number < 1 << 63
+    row = log.message(look, number, owner) if fits and number is not None else None
+    if row is None:
+        raise NotFound("there is no message of that id")
+    return row
+
+
+def view(look: Look, row: MessageRow) -> MessageView:
+    """A message whole."""
+    tries = log.attempts(look, row.id)
+    of_recipient: dict[int, list[AttemptView]] = {}
+    for attempt in tries:
+        for number, seen in _results(attempt):
+            of_recipient.setdefault(number, []).append(seen)
+    recipients = tuple(
+        RecipientView(
+            number=found.number,
+            address=found.address,
+            status=State(found.state).name.lower(),
+            code=found.code,
+            text=found.text,
+            ended_at=iso_or_none(found.ended_at),
+            attempts=tuple(of_recipient.get(found.number, ())),
+        )
+        for found in log.recipients(look, row.id)
+    )
+    wait = log.wait(look, row.id)
+    sender = people.sender_by_id(look, row.sender_id)
+    return MessageView(
+        id=ident.show(row.id),
+        status=row.status,
+        account=row.account,
+        sender=row.from_address,
+        recipients=recipients,
+        subject=row.subject,
+        created_at=iso(ident.milliseconds(row.id)),
+        ended_at=iso_or_none(row.ended_at),
+        channel=row.channel,
+        peer=row.peer,
+        key=row.key_id,
+        upstream=sender.upstream if sender else (tries[-1].upstream if tries else None),
+        smtp_message_id=row.smtp_message_id,
+        octets=row.octets,
+        charged=row.charged,
+        refunded=row.refunded,
+        next_at=iso(wait.due) if wait else None,
+        reason=wait.reason if wait else "",
+        on_wire=row.queued > 0 and wait is None,
+        body_kept=log.body_kept(look, row.id),
+        transcripts=tuple(_transcript(attempt) for attempt in tries if attempt.transcript),
+        ledger=tuple(ledger_line(entry) for entry in log.lines(look, row)),
+    )
+
+
+def _results(attempt: AttemptRow) -> list[tuple[int, AttemptView]]:
+    results = msgspec.json.decode(attempt.results, type=list[tuple[int, int, int, str]])
+    return [
+        (
+            number,
+            AttemptView(
+                at=iso(attempt.at),
+                code=code,
+                text=text,
+                upstream=attempt.upstream,
+                uncertain=attempt.uncertain,
+            ),
+        )
+        for number, _, code, text in results
+    ]
+
+
+def _transcript(attempt: AttemptRow) -> TranscriptView:
+    return TranscriptView(
+        attempt=attempt.number,
+        at=iso(attempt.at),
+        upstream=attempt.upstream,
+        transcript=attempt.transcript,
+    )
+
+
+def _line(row: MessageRow) -> MessageLine:
+    return MessageLine(
+        id=ident.show(row.id),
+        status=row.status,
+        account=row.account,
+        sender=row.from_address,
+        recipients=row.recipients,
+        subject=row.subject,
+        created_at=iso(ident.milliseconds(row.id)),
+        channel=row.channel,
+        octets=row.octets,
+        charged=row.charged,
+        refunded=row.refunded,
+    )
+
+
+def _refusal(row: RefusalRow) -> RefusalView:
+    return RefusalView(
+        id=row.id,
+        at=iso(row.at),
+        channel=row.channel,
+        peer=row.peer,
+        account=row.account,
+        key=row.key_id,
+        key_name=row.key_name,
+        sender=row.from_address,
+        reason=row.reason,
+        answer=row.answer,
+        count=row.count,
+    )
+
+
+def _event(row: EventRow) -> EventView:
+    return EventView(
+        id=row.id,
+        at=iso(row.at),
+        kind=row.kind,
+        text=row.text,
+        account=row.account,
+        message=None if row.message_id is None else ident.show(row.message_id),
+        upstream=row.upstream,
+        sender=row.sender,
+    )

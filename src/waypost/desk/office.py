@@ -1,0 +1,201 @@
+"""What every deed is given, and the care of the whole store: audit, backup, restore.
+
+A `Desk` opens the store for each deed and closes it after, so that threads, commands and relays
+may all have one. A change raises the shared generation around its commit, so that every relay sees
+it at its next command. Knows nothing of what the deeds mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from waypost.clock import Clock
+from waypost.core.address import Address
+from waypost.core.address import parse as parse_address
+from waypost.core.errors import AddressError, NotFound, Secret, UsageError
+from waypost.desk.views import AuditView, BackupView, CheckView
+from waypost.store.connect import Paths
+from waypost.store.keep import backup as copies
+from waypost.store.migrate import open_migrated
+from waypost.store.read import audit as proof
+from waypost.store.read import people
+from waypost.store.read.book import Look
+from waypost.store.read.rows import AccountRow
+from waypost.store.shared import Shared, changing
+
+NAME_CHARACTERS = 64
+NOTE_CHARACTERS = 500
+DAY_MS = 86_400_000
+BUSY_WAIT_MS = 30_000
+"""How long a command waits for others to finish writing."""
+
+
+class Sealer(Protocol):
+    """Seals passwords at rest; `row` is what the sealed text is bound to."""
+
+    def seal(self, secret: Secret, row: bytes) -> bytes: ...
+
+    def open(self, blob: bytes, row: bytes) -> Secret: ...
+
+    def stale(self, blob: bytes) -> bool: ...
+
+
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the deeds are done. `rate_per_minute` is the default of accounts, 0 is none.
+
+    `create`: a data directory that is not there is made, else it is `NotFound`.
+    """
+
+    data: Path
+    clock: Clock
+    sealer: Sealer
+    key_file: Path
+    key_prefix: str = "hyd-mail-"
+    rate_per_minute: int = 120
+    global_sender: Address | None = None
+    body_ms: int = 0
+    failed_body_ms: int = 7 * DAY_MS
+    create: bool = False
+
+    def exists(self) -> bool:
+        """The data directory holds a store."""
+        return Paths(self.data).database.exists()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Look]:
+        """One snapshot of the store."""
+        self.must_exist()
+        db = open_migrated(self.data, create=self.create)
+        try:
+            look = Look(db)
+            look.run("BEGIN")
+            yield look
+        finally:
+            db.close()  # ends the read
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Look]:
+        """One write transaction, seen by every relay when it is committed; undone by any
+        exception.
+        """
+        self.must_exist()
+        db = open_migrated(self.data, create=self.create)
+        try:
+            db.set_busy_timeout(BUSY_WAIT_MS)
+            shared = Shared(self.data)
+            try:
+                with changing(db, shared, facts=True, work=True):
+                    yield Look(db)
+            finally:
+                shared.close()
+        finally:
+            db.close()
+
+    def today(self) -> int:
+        """The UTC day, in days since 1970."""
+        return self.clock.wall_ms() // DAY_MS
+
+    def unlink(self, names: list[str]) -> None:
+        """Lets go of files of the spool after the commit that ended their messages."""
+        for name in names:
+            (self.data / name).unlink(missing_ok=True)
+
+    def must_exist(self) -> None:
+        """`NotFound` where there is no store and none may be made."""
+        if not self.create and not self.exists():
+            raise NotFound(
+                f"there is no data directory at {self.data}: start the relay with `waypost serve`,"
+                " or name the right place with --data"
+            )
+
+
+def account_of(look: Look, name: str) -> AccountRow:
+    """The account of that name, or `NotFound`."""
+    found = people.account(look, name)
+    if found is None:
+        raise NotFound(f"there is no account {shown(name)}")
+    return found
+
+
+def asker(look: Look, name: str | None) -> int | None:
+    """The id of the account that asks, None for the operator; or `NotFound`."""
+    return None if name is None else account_of(look, name).id
+
+
+def name_of(text: str, field: str) -> str:
+    """A name that people give: 1 to 64 printable characters, no blanks around it, not an option."""
+    if not 1 <= len(text) <= NAME_CHARACTERS or not text.isprintable():
+        raise UsageError(f"a name is 1 to {NAME_CHARACTERS} printable characters", field)
+    if text != text.strip() or text.startswith("-"):
+        raise UsageError("a name begins with no blank or dash and ends with no blank", field)
+    return text
+
+
+def note_of(text: str, field: str) -> str:
+    """A line of text that people add, without control characters."""
+    if len(text) > NOTE_CHARACTERS or not text.isprintable():
+        raise UsageError(f"up to {NOTE_CHARACTERS} printable characters are taken here", field)
+    return text
+
+
+def address_of(text: str, field: str) -> Address:
+    """The address, or `UsageError`."""
+    try:
+        return parse_address(text.strip())
+    except AddressError as error:
+        raise UsageError(str(error), field) from error
+
+
+def whole(number: int, least: int, most: int, field: str) -> int:
+    """The number, if it lies within bounds."""
+    if not least <= number <= most:
+        raise UsageError(f"{field} is a whole number from {least} to {most}", field)
+    return number
+
+
+def limit_of(limit: int) -> int:
+    if limit < 0:
+        raise UsageError("a limit is 0 (all) or more", "limit")
+    return limit
+
+
+def shown(name: str) -> str:
+    """A name as an error repeats it."""
+    plain = "".join(c if c.isprintable() else "?" for c in name)
+    return f"“{plain[:NAME_CHARACTERS]}”"
+
+
+def audit(desk: Desk) -> AuditView:
+    """Proves the ledger and the queue on one snapshot, beside the relay."""
+    with desk.reading() as look:
+        checks = proof.prove(look, desk.data)
+    if any(name for check in checks for name in check.missing):
+        with desk.reading() as look:
+            checks = proof.again(look, desk.data, checks)
+    views = tuple(CheckView(name=c.name, ok=c.ok, detail=c.detail) for c in checks)
+    return AuditView(ok=all(c.ok for c in checks), checks=views)
+
+
+def backup(desk: Desk, directory: Path) -> BackupView:
+    """Copies rows, spool, sealing keys and certificate of one instant into an empty directory."""
+    desk.must_exist()
+    return _copied(directory, copies.backup(desk.data, desk.key_file, directory))
+
+
+def restore(directory: Path, data: Path, key_file: Path) -> BackupView:
+    """Brings a backup back into a data directory that holds no store."""
+    return _copied(data, copies.restore(directory, data, key_file))
+
+
+def _copied(directory: Path, done: copies.Copied) -> BackupView:
+    return BackupView(
+        directory=str(directory),
+        messages=done.messages,
+        spool_files=done.spool_files,
+        octets=done.octets,
+    )

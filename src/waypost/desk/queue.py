@@ -1,0 +1,235 @@
+"""The queue: what waits for which upstream; retry, cancel, and the end of mail whose sender goes.
+
+What is on the wire is left alone. An end is refunded in its own transaction. Many messages are
+ended in several transactions, so that no relay waits for long. Knows nothing of schedules.
+"""
+
+from __future__ import annotations
+
+from waypost.core import ident
+from waypost.core.errors import NotFound, WrongState
+from waypost.core.event import Kind
+from waypost.core.lifecycle import State
+from waypost.desk import logs
+from waypost.desk.office import Desk, account_of, address_of, asker, shown
+from waypost.desk.views import MessageView, QueueChange, QueueLine, iso
+from waypost.store.manage import rows
+from waypost.store.read import log, people, waiting
+from waypost.store.read.book import Look
+from waypost.store.read.rows import MessageRow, QueueRow
+from waypost.store.sqlite.ending import end_recipients
+
+STEP_MESSAGES = 200
+"""How many messages one transaction ends at most: some milliseconds."""
+TEXT_CANCELLED = "cancelled by its owner"
+NEWEST = 2**63 - 1
+
+
+def show(desk: Desk, *, account: str | None = None) -> list[QueueLine]:
+    """A line for every upstream that mail waits for, and (for the operator) that is in trouble."""
+    with desk.reading() as look:
+        found = waiting.lines(look, asker(look, account))
+        return [_line(look, row) for row in found]
+
+
+def retry(desk: Desk, message: str, *, account: str | None = None) -> MessageView:
+    """Its queued recipients are due now; a pause, a back-off or a hold in their way ends.
+
+    Raises `NotFound`, or `WrongState` for a message that has ended.
+    """
+    with desk.writing() as look:
+        row = logs.found(look, message, account)
+        if not row.queued:
+            raise WrongState(
+                f"the message has ended ({row.status}): nothing of it is left to retry"
+            )
+        now = desk.clock.wall_ms()
+        rows.message_due_now(look, row.id, now)
+        sender = people.sender_by_id(look, row.sender_id)
+        if sender is not None:
+            _free(look, sender.upstream_id, now)
+        return logs.view(look, row)
+
+
+def retry_all(
+    desk: Desk, *, upstream: str | None = None, account: str | None = None
+) -> QueueChange:
+    """All that waits for an upstream (of that owner), or for every one, is due now; holds end."""
+    with desk.writing() as look:
+        owner = asker(look, account)
+        if upstream is None:
+            chosen = [row.id for row in people.upstreams(look, owner, 0)]
+        else:
+            one = people.upstream(look, owner, upstream)
+            if one is None:
+                raise NotFound(f"there is no upstream {shown(upstream)}")
+            chosen = [one.id]
+        now = desk.clock.wall_ms()
+        messages = recipients = wire = 0
+        for upstream_id in chosen:
+            _free(look, upstream_id, now)
+            senders = [row.id for row in people.senders_of_upstream(look, upstream_id)]
+            if senders:
+                moved = rows.due_now(look, senders, now)
+                messages, recipients = messages + moved[0], recipients + moved[1]
+                wire += waiting.on_wire(look, senders)
+        return QueueChange(messages=messages, recipients=recipients, on_wire=wire)
+
+
+def cancel(desk: Desk, message: str, *, account: str | None = None) -> MessageView:
+    """Ends its queued recipients as cancelled and refunds them.
+
+    Raises `NotFound`, or `WrongState` for a message that has ended or is on the wire.
+    """
+    with desk.writing() as look:
+        row = logs.found(look, message, account)
+        if not row.queued:
+            raise WrongState(
+                f"the message has ended ({row.status}): nothing of it can be cancelled"
+            )
+        if log.wait(look, row.id) is None:
+            raise WrongState("the message is being sent at this moment: it cannot be cancelled")
+        _, gone = _end(look, desk, row.id, State.CANCELLED, TEXT_CANCELLED)
+        done = logs.view(look, _again(look, row))
+    desk.unlink(gone)
+    return done
+
+
+def cancel_key(desk: Desk, key_id: int, *, account: str | None = None) -> QueueChange:
+    """Cancels all queued mail that came with a key, but what is on the wire."""
+    below, messages, recipients, wire = NEWEST, 0, 0, 0
+    while True:
+        gone: list[str] = []
+        with desk.writing() as look:
+            owner = asker(look, account)
+            account_id = people.key_owner(look, key_id)
+            if account_id is None or owner not in (None, account_id):
+                raise NotFound(f"there is no key {key_id}")
+            batch = waiting.of_key(look, account_id, key_id, below, STEP_MESSAGES)
+            for message_id, claimed in batch:
+                if claimed:
+                    wire += 1
+                    continue
+                ended, files = _end(look, desk, message_id, State.CANCELLED, TEXT_CANCELLED)
+                messages, recipients, gone = messages + 1, recipients + ended, gone + files
+        desk.unlink(gone)
+        if len(batch) < STEP_MESSAGES:
+            return QueueChange(messages=messages, recipients=recipients, on_wire=wire)
+        below = batch[-1][0]
+
+
+def cancel_sender(desk: Desk, address: str, *, account: str | None = None) -> QueueChange:
+    """Cancels all queued mail from an address (of one account, where that asks), but what is on
+    the wire.
+    """
+    key = address_of(address, "sender").key
+    messages = recipients = 0
+    while True:
+        gone: list[str] = []
+        with desk.writing() as look:
+            account_id = None if account is None else account_of(look, account).id
+            senders = people.senders_by_key(look, key, account_id)
+            if not senders:
+                raise NotFound(f"there is no sender {address}")
+            batch = waiting.of_senders(look, senders, account_id, STEP_MESSAGES)
+            for row in batch:
+                ended, files = _end(look, desk, row.message_id, State.CANCELLED, TEXT_CANCELLED)
+                messages, recipients, gone = messages + 1, recipients + ended, gone + files
+            wire = waiting.on_wire(look, senders, account_id)
+        desk.unlink(gone)
+        if len(batch) < STEP_MESSAGES:
+            return QueueChange(messages=messages, recipients=recipients, on_wire=wire)
+
+
+def emptied(desk: Desk, sender_ids: list[int], reason: str) -> None:
+    """Fails and refunds what waits of these senders, step by step, but for the last step."""
+    while sender_ids:
+        gone: list[str] = []
+        with desk.writing() as look:
+            batch = waiting.of_senders(look, sender_ids, None, STEP_MESSAGES)
+            if len(batch) < STEP_MESSAGES:
+                return
+            for row in batch:
+                gone += _failed(look, desk, row.message_id, reason)
+        desk.unlink(gone)
+
+
+def last_of(look: Look, desk: Desk, sender_ids: list[int], reason: str, *, fail: bool) -> list[str]:
+    """Sees to it that nothing of these senders waits; the files to unlink after the commit.
+
+    Raises `WrongState` for mail on the wire, and without `fail` for any mail.
+    """
+    wire = waiting.on_wire(look, sender_ids)
+    if fail and not wire:
+        batch = waiting.of_senders(look, sender_ids, None, STEP_MESSAGES) if sender_ids else []
+        gone: list[str] = []
+        for row in batch:
+            gone += _failed(look, desk, row.message_id, reason)
+        if not waiting.waits(look, sender_ids):
+            return gone
+    elif not waiting.waits(look, sender_ids):
+        return []
+    if fail:
+        raise WrongState("mail of it is being sent at this moment: try again shortly")
+    raise WrongState("mail of it is queued: wait, cancel it, or use --fail to fail and refund it")
+
+
+def _failed(look: Look, desk: Desk, message_id: int, reason: str) -> list[str]:
+    row = log.message(look, message_id, None)
+    _, gone = _end(look, desk, message_id, State.FAILED, reason)
+    rows.tell(
+        look,
+        {
+            "at": desk.clock.wall_ms(),
+            "kind": Kind.MESSAGE_FAILED.value,
+            "text": f"message {ident.show(message_id)} failed: {reason}",
+            "account_id": row.account_id if row else None,
+            "message_id": message_id,
+            "sender_id": row.sender_id if row else None,
+        },
+    )
+    return gone
+
+
+def _end(look: Look, desk: Desk, message_id: int, state: State, text: str) -> tuple[int, list[str]]:
+    """(recipients ended, files to unlink after the commit) of an unclaimed message."""
+    numbers = waiting.numbers(look, message_id)
+    gone = end_recipients(
+        look.connection,
+        desk.clock.wall_ms(),
+        message_id,
+        numbers,
+        state,
+        0,
+        text,
+        keep_body_ms=desk.body_ms,
+        keep_failed_body_ms=desk.failed_body_ms,
+    )
+    return len(numbers), gone
+
+
+def _free(look: Look, upstream_id: int, now_ms: int) -> None:
+    rows.healthy(look, upstream_id, now_ms)
+    rows.release_senders(look, upstream_id)
+
+
+def _again(look: Look, row: MessageRow) -> MessageRow:
+    return log.message(look, row.id, None) or row
+
+
+def _line(look: Look, row: QueueRow) -> QueueLine:
+    due = row.due
+    if row.state == "paused" or row.held:
+        due = None
+    elif due is not None:
+        due = max(due, row.probe_at)
+    return QueueLine(
+        upstream=row.upstream,
+        account=row.account,
+        queued=row.queued,
+        on_wire=row.on_wire,
+        oldest_at=None if row.oldest is None else iso(ident.milliseconds(row.oldest)),
+        next_at=None if due is None else iso(due),
+        state=row.state,
+        reason=row.reason or row.held or waiting.first_reason(look, row.upstream_id),
+    )

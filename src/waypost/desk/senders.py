@@ -1,0 +1,339 @@
+"""Senders: the addresses that mail may be From, each bound to one upstream.
+
+The operator and each account have their own, so that adding one never changes another's. An account
+finds at most one sender for an address among its own, one among those assigned to it, and one
+global. Knows nothing of the mail that uses them, but that it follows its sender and ends with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from waypost.core.address import Address
+from waypost.core.errors import NotFound, UsageError, WrongState
+from waypost.desk import queue
+from waypost.desk.office import (
+    Desk,
+    account_of,
+    address_of,
+    asker,
+    limit_of,
+    note_of,
+    shown,
+    whole,
+)
+from waypost.desk.views import SenderView, iso
+from waypost.store.manage import rows
+from waypost.store.read import people
+from waypost.store.read.book import Look, Value
+from waypost.store.read.rows import SenderRow, UpstreamRow
+
+CAP_MOST = 100_000_000  # recipients a day
+FROM_NAME_CHARACTERS = 100  # as of a From header
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A sender to be: whose, bound to what, for whom."""
+
+    address: Address
+    owner_id: int | None
+    upstream_id: int
+    everyone: bool = False
+    assign: tuple[int, ...] = ()
+    from_name: str = ""
+    daily_cap: int | None = None
+
+
+def add(
+    desk: Desk,
+    address: str,
+    *,
+    upstream: str,
+    everyone: bool = False,
+    account: str | None = None,
+    daily_cap: int | None = None,
+    from_name: str = "",
+    default: bool = False,
+) -> SenderView:
+    """Binds an address to an upstream.
+
+    `everyone`: the operator's, for all. `account`: its own, on its own upstream of that name, else
+    the operator's sender on the operator's upstream, assigned to it. `default`: its default sender
+    too.
+    """
+    parsed = address_of(address, "address")
+    if everyone == (account is not None):
+        raise UsageError("say either --global or --account NAME", "account")
+    if default and account is None:
+        raise UsageError(
+            "the global default sender is `global_sender` in the configuration", "default"
+        )
+    checked_cap(daily_cap)
+    checked_from_name(from_name)
+    with desk.writing() as look:
+        account_id = asker(look, account)
+        own = people.upstream(look, account_id, upstream) if account_id is not None else None
+        found = own or people.upstream(look, None, upstream)
+        if found is None:
+            raise NotFound(f"there is no upstream {shown(upstream)}")
+        assign = (account_id,) if account_id is not None and own is None else ()
+        sender_id = bind(
+            look,
+            desk.clock.wall_ms(),
+            Binding(parsed, found.account_id, found.id, everyone, assign, from_name, daily_cap),
+        )
+        if default and account_id is not None:
+            rows.update(look, "account", account_id, {"default_sender": str(parsed)})
+        return view(look, desk, sender_id)
+
+
+def change(
+    desk: Desk,
+    address: str,
+    *,
+    account: str | None = None,
+    on: str | None = None,
+    upstream: str | UnsetType = UNSET,
+    everyone: bool | UnsetType = UNSET,
+    assign: Sequence[str] = (),
+    unassign: Sequence[str] = (),
+    daily_cap: int | UnsetType | None = UNSET,
+    from_name: str | UnsetType = UNSET,
+    default: bool | UnsetType = UNSET,
+) -> SenderView:
+    """Changes what is said, and ends a hold. Queued mail follows the sender to a new upstream.
+
+    `account`: the owner, None the operator. `on`: the upstream it is bound to, where there are
+    several.
+    """
+    edit = _Edit(upstream, everyone, tuple(assign), tuple(unassign), daily_cap, from_name)
+    edit.check(account)
+    with desk.writing() as look:
+        row = one(look, address, asker(look, account), on)
+        _apply(look, row, edit, desk.clock.wall_ms())
+        if default is not UNSET:
+            _default(look, row, default)
+        return view(look, desk, row.id)
+
+
+def remove(
+    desk: Desk,
+    address: str,
+    *,
+    account: str | None = None,
+    on: str | None = None,
+    fail: bool = False,
+) -> SenderView:
+    """Takes a sender away; the view is as it was.
+
+    Raises `WrongState` while mail of it is queued, unless `fail`, which fails and refunds that
+    first.
+    """
+    with desk.reading() as look:
+        row = one(look, address, asker(look, account), on)
+        was = view(look, desk, row.id)
+    reason = f"the sender {row.address} was removed"
+    if fail:
+        with desk.writing() as look:
+            rows.update(look, "sender", row.id, {"held": reason})  # nothing new goes on the wire
+        queue.emptied(desk, [row.id], reason)
+    with desk.writing() as look:
+        gone = queue.last_of(look, desk, [row.id], reason, fail=fail)
+        rows.drop_sender(look, row.id)
+    desk.unlink(gone)
+    return was
+
+
+def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[SenderView]:
+    """All, or those that the account may use; newest first."""
+    with desk.reading() as look:
+        found = people.senders(look, asker(look, account), limit_of(limit))
+        return [_view(look, desk, row) for row in found]
+
+
+def bind(look: Look, at_ms: int, binding: Binding) -> int:
+    """A new sender, or more users for the operator's that is there; its id. `WrongState` if
+    nothing is new.
+    """
+    same: SenderRow | None = None
+    for other in people.senders_of_address(look, binding.owner_id, binding.address.key):
+        if other.upstream_id == binding.upstream_id:
+            same = other
+    _refuse_rivals(look, binding, None if same is None else same.id)
+    if same is None:
+        sender_id = rows.insert(
+            look,
+            "sender",
+            {
+                "address": str(binding.address),
+                "address_key": binding.address.key,
+                "account_id": binding.owner_id,
+                "everyone": binding.everyone,
+                "upstream_id": binding.upstream_id,
+                "from_name": binding.from_name,
+                "daily_cap": binding.daily_cap,
+                "created_at": at_ms,
+            },
+        )
+    else:
+        sender_id = same.id
+        users = {found[0] for found in people.assigned(look, same.id)}
+        if not (binding.everyone and not same.everyone) and users.issuperset(binding.assign):
+            raise WrongState(f"{same.address} is a sender of {shown(same.upstream)} already")
+        more: dict[str, Value] = {"everyone": True} if binding.everyone else {}
+        if binding.daily_cap is not None:
+            more["daily_cap"] = binding.daily_cap
+        if binding.from_name:
+            more["from_name"] = binding.from_name
+        rows.update(look, "sender", same.id, more)
+    for account_id in binding.assign:
+        rows.assign(look, sender_id, account_id)
+    return sender_id
+
+
+def one(look: Look, address: str, owner_id: int | None, on: str | None) -> SenderRow:
+    """The owner's sender of this address; `UsageError` where several are and `on` says none."""
+    parsed = address_of(address, "address")
+    found = people.senders_of_address(look, owner_id, parsed.key)
+    if on is not None:
+        found = [row for row in found if row.upstream == on]
+    if not found:
+        raise NotFound(f"there is no sender {parsed}")
+    if len(found) > 1:
+        names = ", ".join(row.upstream for row in found)
+        raise UsageError(f"{parsed} is bound to several upstreams ({names}): say which", "on")
+    return found[0]
+
+
+def view(look: Look, desk: Desk, sender_id: int) -> SenderView:
+    """The sender of that id as shown."""
+    row = people.sender_by_id(look, sender_id)
+    if row is None:
+        raise NotFound("there is no such sender")
+    return _view(look, desk, row)
+
+
+def checked_cap(cap: int | None) -> None:
+    if cap is not None:
+        whole(cap, 1, CAP_MOST, "daily_cap")
+
+
+def more_room(old: int | None, new: int | None) -> bool:
+    """A daily cap was raised or taken away."""
+    return old is not None and (new is None or new > old)
+
+
+def checked_from_name(name: str) -> None:
+    if len(note_of(name, "from_name")) > FROM_NAME_CHARACTERS:
+        raise UsageError(f"a name is at most {FROM_NAME_CHARACTERS} characters", "from_name")
+
+
+class _Edit(msgspec.Struct, frozen=True):
+    upstream: str | UnsetType
+    everyone: bool | UnsetType
+    assign: tuple[str, ...]
+    unassign: tuple[str, ...]
+    daily_cap: int | UnsetType | None
+    from_name: str | UnsetType
+
+    def check(self, account: str | None) -> None:
+        """`UsageError` for what could not be in any state of the store."""
+        if self.daily_cap is not UNSET:
+            checked_cap(self.daily_cap)
+        if self.from_name is not UNSET:
+            checked_from_name(self.from_name)
+        if account is not None and (self.everyone is True or self.assign):
+            raise UsageError("an account's own sender is for that account alone", "account")
+
+
+def _apply(look: Look, row: SenderRow, edit: _Edit, now_ms: int) -> None:
+    columns: dict[str, Value] = {"held": "", "probe_at": 0}
+    if edit.everyone is not UNSET:
+        columns["everyone"] = edit.everyone
+    if edit.daily_cap is not UNSET:
+        columns["daily_cap"] = edit.daily_cap
+    if edit.from_name is not UNSET:
+        columns["from_name"] = edit.from_name
+    target = row.upstream_id
+    if edit.upstream is not UNSET:
+        target = _upstream(look, row.account_id, edit.upstream).id
+        columns["upstream_id"] = target
+    users = {found[0] for found in people.assigned(look, row.id)}
+    users |= {account_of(look, name).id for name in edit.assign}
+    leaving = {account_of(look, name).id for name in edit.unassign}
+    everyone = row.everyone if edit.everyone is UNSET else edit.everyone
+    parsed = address_of(row.address, "address")
+    _refuse_rivals(
+        look, Binding(parsed, row.account_id, target, everyone, tuple(users - leaving)), row.id
+    )
+    rows.update(look, "sender", row.id, columns)
+    for account_id in users - leaving:
+        rows.assign(look, row.id, account_id)
+    for account_id in leaving:
+        rows.unassign(look, row.id, account_id)
+    if target != row.upstream_id:
+        rows.anew(look, row.id, now_ms)
+    elif edit.daily_cap is not UNSET and more_room(row.daily_cap, edit.daily_cap):
+        rows.try_today(look, -row.id, now_ms)
+
+
+def _refuse_rivals(look: Look, binding: Binding, itself: int | None) -> None:
+    """`WrongState` where one account would find the address twice on the same level."""
+    for other in people.senders_of_address(look, binding.owner_id, binding.address.key):
+        if other.id == itself:
+            continue
+        taken = f"{other.address} is bound to the upstream {shown(other.upstream)} already"
+        if other.upstream_id == binding.upstream_id or binding.owner_id is not None:
+            raise WrongState(f"{taken}: `sender set` can move it")
+        if binding.everyone and other.everyone:
+            raise WrongState(f"{taken}, for everyone: `sender set` can move it")
+        for account_id, name in people.assigned(look, other.id):
+            if account_id in binding.assign:
+                raise WrongState(f"{taken}, for {shown(name)}: `sender set` can move it")
+
+
+def _default(look: Look, row: SenderRow, default: bool) -> None:
+    """Makes it the default sender of its account (or of all it is assigned to), or no longer."""
+    users = people.assigned(look, row.id)
+    ids = [row.account_id] if row.account_id is not None else [found[0] for found in users]
+    if not ids:
+        raise UsageError(
+            "the global default sender is `global_sender` in the configuration", "default"
+        )
+    current = {found[0] for found in people.defaulting(look, row.address_key)}
+    for account_id in ids:
+        if default:
+            rows.update(look, "account", account_id, {"default_sender": row.address})
+        elif account_id in current:
+            rows.update(look, "account", account_id, {"default_sender": None})
+
+
+def _upstream(look: Look, owner_id: int | None, name: str) -> UpstreamRow:
+    found = people.upstream(look, owner_id, name)
+    if found is None:
+        raise NotFound(f"there is no upstream {shown(name)}")
+    return found
+
+
+def _view(look: Look, desk: Desk, row: SenderRow) -> SenderView:
+    users = people.assigned(look, row.id)
+    if row.account_id is not None and row.account is not None:
+        users = [(row.account_id, row.account)]
+    defaulting = people.defaulting(look, row.address_key)
+    return SenderView(
+        id=row.id,
+        address=row.address,
+        upstream=row.upstream,
+        account=row.account,
+        everyone=row.everyone,
+        accounts=tuple(name for _, name in users),
+        from_name=row.from_name,
+        daily_cap=row.daily_cap,
+        used_today=people.used(look, "s", row.id, desk.today()),
+        held=row.held or None,
+        default=tuple(pair[1] for pair in defaulting if row.everyone or pair in users),
+        created_at=iso(row.created_at),
+    )

@@ -1,0 +1,99 @@
+"""Who is there: a key known by the SHA-256 of its secret, and the slowing down of those who guess.
+
+Promises that a right key is let in at once whatever its address did before, that a wrong one is
+answered ever later, and that no secret is kept, compared character by character, or shown. Knows
+nothing of sessions and sockets.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import ipaddress
+
+import msgspec
+
+from waypost.core.errors import Secret
+from waypost.core.facts import Directory, Key
+from waypost.core.verdict import AUTH_REFUSED, Reason
+
+DELAY_FIRST_S = 1.0
+DELAY_MOST_S = 10.0
+FORGET_S = 900.0  # an address that was quiet for a quarter of an hour starts anew
+ADDRESSES = 10_000  # remembered at most; the longest quiet ones are forgotten first
+IPV6_PREFIX_BITS = 64  # one customer has a whole one, so that is what counts as an address
+
+_WORDS = {
+    Reason.KEY_UNKNOWN: "Authentication failed: this key is not known, check that it is complete",
+    Reason.KEY_DISABLED: "Authentication failed: this key is disabled",
+    Reason.ACCOUNT_DISABLED: "Authentication failed: the account of this key is disabled",
+}
+
+
+class AuthRefusal(msgspec.Struct, frozen=True):
+    """A key that is not let in. `known` is the key that was disabled, None for an unknown one."""
+
+    reason: Reason
+    known: Key | None
+
+    @property
+    def smtp_line(self) -> str:
+        """The answer to AUTH, without CR LF."""
+        code, enhanced = AUTH_REFUSED
+        return f"{code} {enhanced} {_WORDS[self.reason]}"
+
+
+def admit(directory: Directory, secret: Secret) -> Key | AuthRefusal:
+    """The key that this secret is, if it and its account are enabled.
+
+    An unknown secret costs the same look-up of the same digest as a known one.
+    """
+    octets = secret.reveal().encode("utf-8", "surrogateescape")
+    key = directory.key_by_digest(hashlib.sha256(octets).digest())
+    if key is None:
+        return AuthRefusal(Reason.KEY_UNKNOWN, None)
+    reason = dead(directory, key.id)
+    return key if reason is None else AuthRefusal(reason, key)
+
+
+def dead(directory: Directory, key_id: int) -> Reason | None:
+    """Why this key may not be used any more, or None."""
+    key = directory.keys.get(key_id)
+    if key is None:
+        return Reason.KEY_UNKNOWN
+    if not key.enabled:
+        return Reason.KEY_DISABLED
+    account = directory.accounts.get(key.account_id)
+    return None if account is not None and account.enabled else Reason.ACCOUNT_DISABLED
+
+
+class Throttle:
+    """How often each address came with a wrong key lately. Bounded, and it forgets."""
+
+    def __init__(self) -> None:
+        self._seen: collections.OrderedDict[str, tuple[int, float]] = collections.OrderedDict()
+
+    def failed(self, address: str, now_s: float) -> float:
+        """Counts a wrong key; the seconds after which it is answered: 1, 2, 4, 8, 10, 10, …"""
+        place = _place(address)
+        times, last_s = self._seen.pop(place, (0, now_s))
+        times = 1 if now_s - last_s > FORGET_S else times + 1
+        self._seen[place] = (times, now_s)
+        while len(self._seen) > ADDRESSES:
+            self._seen.popitem(last=False)
+        return float(min(DELAY_FIRST_S * 2 ** min(times - 1, 10), DELAY_MOST_S))
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+
+def _place(address: str) -> str:
+    try:
+        read = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(read, ipaddress.IPv4Address):
+        return address
+    if read.ipv4_mapped is not None:
+        return str(read.ipv4_mapped)
+    return str(ipaddress.ip_network((read, IPV6_PREFIX_BITS), strict=False))

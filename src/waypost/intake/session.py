@@ -1,0 +1,423 @@
+"""One client's session: joins the SMTP machine to a connection, to the door, and to time.
+
+Promises that an answer to the final dot comes from the door alone; that whatever a read brings
+is answered by one write; that a session which is waiting for the store reads no more than a
+bounded amount; and that it ends when its client uses up its time. Knows nothing of listeners and
+of what is allowed to whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import ssl
+from typing import cast
+
+from waypost.core.errors import StoreAway
+from waypost.core.facts import Directory, Key, RecipientsFrom
+from waypost.core.message import Submission
+from waypost.core.verdict import AUTH_AWAY, Reason, Refusal
+from waypost.intake import answer
+from waypost.intake.auth import AuthRefusal, admit, dead
+from waypost.intake.house import House
+from waypost.intake.receive import MEMORY_FULL, Receiver
+from waypost.wire import events as ev
+from waypost.wire.server import ServerSession
+
+WRONG_KEYS = 3  # the contract, section 2
+READ_AHEAD_OCTETS = 65_536  # pipelined commands that may wait while one is being decided
+PACE_STEP_S = 10.0
+PACE_WINDOW_S = 60.0
+SMTP_RECIPIENTS = 1_000  # RCPTs of a message, the contract, section 3
+CLOSING_S = 10.0  # for a last reply that is not read
+
+_LOGGED_VERBS = frozenset({"AUTH", "MAIL", "RCPT", "DATA"})
+_REASONS = {
+    "5.1.3": Reason.ADDRESS,
+    "5.6.7": Reason.NOT_ASCII,
+    "5.3.4": Reason.TOO_LARGE_DECLARED,
+    "5.5.3": Reason.RECIPIENTS,
+    "4.5.3": Reason.RECIPIENTS,
+    "5.7.0": Reason.KEY_UNKNOWN,
+    "5.7.11": Reason.KEY_UNKNOWN,
+}
+
+
+class Session(asyncio.Protocol):
+    """From the greeting to the end of the connection."""
+
+    def __init__(self, house: House, peer: str, tls: bool) -> None:
+        self.peer = peer
+        self.came_s = self._heard_s = house.now_s
+        self._house = house
+        self._with = house.with_
+        limit = house.with_.door.rules.message_bytes
+        limits = ev.ServerLimits(message_octets=limit, recipients=SMTP_RECIPIENTS)
+        self._smtp = ServerSession(house.hostname, limits, tls=tls)
+        self._transport: asyncio.Transport | None = None
+        self._gone = False
+        self._closing = False
+        self._last_word = ""  # the session ends with it as soon as nothing is in progress
+        self._shaking = False  # a TLS handshake is under way
+        self._early = b""  # read behind the handshake before it was known to be done
+        self._paused = False
+        self._unread_s = -1.0  # since when the client reads no replies, -1: it does
+        self._delay: asyncio.TimerHandle | None = None
+        self._directory: Directory | None = None
+        self._key: Key | None = None
+        self._wrong_keys = 0
+        self._helo = ""
+        self._mail: ev.Mail | None = None
+        self._rcpts: list[ev.Rcpt] = []
+        self._receiver: Receiver | None = None
+        self._data_began_s = 0.0
+        self._pace: collections.deque[tuple[float, int]] = collections.deque()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Those of uvloop are not of this class, but of its shape.
+        self._transport = cast(asyncio.Transport, transport)
+        if self._gone:
+            self._transport.abort()
+            return
+        self._smtp.greet()
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        if self._shaking:
+            self._early += data
+            return
+        if self._closing:
+            return
+        smtp = self._smtp
+        self._heard_s = self._house.now_s
+        if self._key is not None and not smtp.in_data and not smtp.waiting:
+            self._check_key()
+        smtp.receive(data)
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = self._closing = True
+        if self._delay is not None:
+            self._delay.cancel()
+        if self._receiver is not None:
+            self._receiver.discard()
+            self._receiver = None
+        self._house.left(self)
+
+    def pause_writing(self) -> None:
+        self._unread_s = self._house.now_s
+        self._control_reading()
+
+    def resume_writing(self) -> None:
+        self._unread_s = -1.0
+        self._heard_s = self._house.now_s
+        self._control_reading()
+
+    # What the house calls.
+
+    def sweep(self, now_s: float) -> None:
+        """Looks at the time: idle, silent or slow in DATA, replies unread."""
+        patience = self._house.patience
+        if self._unread_s >= 0 and now_s - self._unread_s > patience.unread_s:
+            self.abort()
+        elif self._closing:
+            if now_s - self._heard_s > CLOSING_S:
+                self.abort()
+        elif self._shaking or self._transport is None:
+            return  # the handshake has a limit of its own
+        elif self._receiver is not None and not self._smtp.waiting:
+            self._sweep_data(now_s)
+        elif not self._smtp.waiting and now_s - self._heard_s > patience.idle_s:
+            self._end("421 4.4.2 Idle for too long")
+
+    def stop(self, why: str) -> None:
+        """Says it and ends, now or as soon as the message in progress is answered."""
+        self._last_word = why
+        if self._transport is None or self._shaking:
+            self.abort()
+        elif self._delay is not None:
+            self._delay.cancel()
+            self._end(why)
+        elif not self._smtp.waiting and self._receiver is None:
+            self._end(why)
+
+    def abort(self) -> None:
+        """Ends without a word."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+        else:
+            self.connection_lost(None)
+
+    # From here on it is nobody else's.
+
+    def _sweep_data(self, now_s: float) -> None:
+        patience = self._house.patience
+        if now_s - self._heard_s > patience.silent_s:
+            self._end("421 4.4.2 No data for too long")
+            return
+        if now_s - self._data_began_s > patience.data_s:
+            self._end("421 4.4.2 The message takes too long")
+            return
+        pace = self._pace
+        if pace and now_s - pace[-1][0] < PACE_STEP_S:
+            return
+        pace.append((now_s, self._smtp.data_octets))
+        while now_s - pace[0][0] >= PACE_WINDOW_S + PACE_STEP_S:
+            pace.popleft()
+        then_s, octets = pace[0]
+        seen_s = now_s - then_s
+        if seen_s >= PACE_WINDOW_S and self._smtp.data_octets - octets < patience.pace * seen_s:
+            self._end("421 4.4.2 The message comes too slowly")
+
+    def _pump(self) -> None:
+        """Every event that the input holds, then one write."""
+        smtp = self._smtp
+        while (event := smtp.next_event()) is not None:
+            self._handle(event)
+        if self._last_word and not smtp.waiting and self._receiver is None and not smtp.ended:
+            smtp.shut(self._last_word)
+        self._flush()
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if transport is None or self._gone:
+            return
+        if out := self._smtp.take_output():
+            transport.write(out)
+        if self._smtp.ended and not self._closing:
+            self._closing = True
+            self._heard_s = self._house.now_s
+            if self._receiver is not None:
+                self._receiver.discard()
+                self._receiver = None
+            transport.close()
+        else:
+            self._control_reading()
+
+    def _control_reading(self) -> None:
+        transport = self._transport
+        if transport is None or self._closing or self._shaking:
+            return
+        smtp = self._smtp
+        crowded = smtp.waiting and smtp.buffered > READ_AHEAD_OCTETS
+        if (crowded or self._unread_s >= 0) != self._paused:
+            self._paused = not self._paused
+            if self._paused:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
+
+    def _end(self, line: str) -> None:
+        self._smtp.shut(line)
+        self._flush()
+
+    def _handle(self, event: ev.ServerEvent) -> None:
+        match event:
+            case ev.DataChunk():
+                self._on_chunk(event.data)
+            case ev.Rcpt():
+                self._rcpts.append(event)
+                self._smtp.accept()
+            case ev.Mail():
+                self._on_mail(event)
+            case ev.DataStart():
+                self._on_data()
+            case ev.DataEnd():
+                self._on_end()
+            case ev.Auth():
+                self._on_auth(event)
+            case ev.Hello():
+                self._helo = event.name
+            case ev.StartTls():
+                self._on_starttls()
+            case ev.Refused() if event.verb in _LOGGED_VERBS:
+                self._note(_reason(event.line), event.line)
+            case ev.Violation():
+                self._note(_reason(event.line), event.line)
+            case _:
+                return  # Reset and Quit: what they forget is set anew at the next MAIL
+
+    def _check_key(self) -> None:
+        """A key that was disabled since is dead. One comparison while nothing has changed."""
+        try:
+            directory = self._with.store.directory()
+        except StoreAway:
+            return  # what needs the store says so itself
+        if directory is self._directory or self._key is None:
+            return
+        self._directory = directory
+        reason = dead(directory, self._key.id)
+        if reason is not None:
+            refusal = Refusal(
+                reason, "This key or its account was disabled, ask who gave it to you"
+            )
+            line = answer.refused(refusal)
+            self._note(reason, line)
+            self._smtp.shut(line)
+
+    def _on_auth(self, event: ev.Auth) -> None:
+        store, clock = self._with.store, self._with.clock
+        try:
+            directory = store.directory()
+            found = admit(directory, event.password)
+            if isinstance(found, Key):
+                store.used(found.id, clock.wall_ms())
+        except StoreAway:
+            code, enhanced = AUTH_AWAY
+            line = f"{code} {enhanced} The relay cannot look up keys now, try again later"
+            self._note(Reason.TROUBLE, line)
+            self._smtp.answer(line)
+            return
+        if isinstance(found, AuthRefusal):
+            self._wrong_keys += 1
+            known = found.known
+            who = (known.account_id, known.id) if known is not None else (None, None)
+            self._with.door.note("smtp", self.peer, who, "", found.reason, found.smtp_line)
+            delay_s = self._with.throttle.failed(self.peer, clock.monotonic())
+            loop = asyncio.get_running_loop()
+            self._delay = loop.call_later(delay_s, self._wrong_key, found.smtp_line)
+            return
+        self._key, self._directory = found, directory
+        self._house.known(self)
+        if found.recipients is RecipientsFrom.ENVELOPE:
+            self._smtp.limit_distinct(self._with.door.rules.recipients)
+        self._smtp.accept()
+
+    def _wrong_key(self, line: str) -> None:
+        self._delay = None
+        self._heard_s = self._house.now_s
+        self._smtp.answer(line)
+        if self._wrong_keys >= WRONG_KEYS and not self._smtp.ended:
+            self._smtp.shut("421 4.7.0 Too many wrong keys")
+        self._pump()
+
+    def _on_mail(self, event: ev.Mail) -> None:
+        key = self._key
+        assert key is not None  # the machine asks for AUTH before MAIL
+        self._mail = event
+        self._rcpts = []
+        if self._last_word:
+            self._smtp.shut(self._last_word)
+            return
+        limit = self._with.door.rules.message_bytes
+        refusal = None
+        if event.size is not None and event.size > limit:
+            text = f"The message is larger than {limit} bytes: send less, or a link to it"
+            refusal = Refusal(Reason.TOO_LARGE_DECLARED, text)
+        elif not self._with.memory.room_for(event.size or 0):
+            refusal = MEMORY_FULL
+        else:
+            refusal = self._with.door.known_at_mail(key.account_id, key.id)
+        if refusal is None:
+            self._smtp.accept()
+        else:
+            self._refuse(refusal)
+
+    def _on_data(self) -> None:
+        if self._last_word:
+            self._smtp.shut(self._last_word)
+            return
+        assert self._mail is not None
+        if not self._with.memory.room_for(self._mail.size or 0):
+            self._refuse(MEMORY_FULL)
+            return
+        limit = self._with.door.rules.message_bytes
+        self._receiver = Receiver(self._with.spool, self._with.memory, limit)
+        self._data_began_s = self._house.now_s
+        self._pace.clear()
+        self._pace.append((self._house.now_s, 0))
+        self._smtp.accept()
+
+    def _on_chunk(self, data: bytes) -> None:
+        if self._receiver is not None:
+            self._receiver.feed(data)
+            if self._receiver.refusal is not None:
+                self._smtp.discard()
+
+    def _on_end(self) -> None:
+        receiver, key, mail = self._receiver, self._key, self._mail
+        self._receiver = None
+        assert receiver is not None and key is not None and mail is not None
+        content = receiver.finish()
+        if isinstance(content, Refusal):
+            receiver.discard()
+            self._refuse(content)
+            return
+        submission = Submission(
+            channel="smtp",
+            account_id=key.account_id,
+            key_id=key.id,
+            peer=self.peer,
+            helo=self._helo,
+            tls=self._smtp.tls,
+            mail_from=mail.address,
+            rcpt_to=tuple(rcpt.address for rcpt in self._rcpts),
+            content=content,
+        )
+        self._house.finish(self._submit(receiver, submission))
+
+    async def _submit(self, receiver: Receiver, submission: Submission) -> None:
+        outcome = await self._with.door.submit(submission, receiver.flags)
+        if isinstance(outcome, Refusal):
+            receiver.discard()
+        else:
+            receiver.release()
+        if self._gone or self._smtp.ended:
+            return  # it stands all the same; the client will find it by its Message-ID
+        self._heard_s = self._house.now_s
+        ends = isinstance(outcome, Refusal) and outcome.row.ends_session
+        self._smtp.answer(answer.answered(outcome), end=ends)
+        if self._smtp.buffered and not ends:
+            self._check_key()
+        self._pump()
+
+    def _on_starttls(self) -> None:
+        transport = self._transport
+        assert transport is not None
+        transport.pause_reading()  # what comes next belongs to the handshake
+        self._flush()
+        self._shaking = True
+        self._house.run(self._shake(transport))
+
+    async def _shake(self, transport: asyncio.Transport) -> None:
+        try:
+            secured = await asyncio.get_running_loop().start_tls(
+                transport,
+                self,
+                self._with.certificate.context,
+                server_side=True,
+                ssl_handshake_timeout=self._house.patience.handshake_s,
+            )
+        except (OSError, ssl.SSLError, TimeoutError):
+            transport.abort()
+            self.connection_lost(None)
+            return
+        if self._gone or secured is None:
+            return
+        self._transport = secured
+        self._shaking = False
+        self._smtp.tls_started()
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
+        self._control_reading()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        line = answer.refused(refusal)
+        self._note(refusal.reason, line)
+        self._smtp.answer(line, end=refusal.row.ends_session)
+
+    def _note(self, reason: Reason, line: str) -> None:
+        key, mail = self._key, self._mail
+        who = (key.account_id, key.id) if key is not None else (None, None)
+        sender = str(mail.address) if mail is not None and mail.address is not None else ""
+        self._with.door.note("smtp", self.peer, who, sender, reason, line)
+
+
+def _reason(line: str) -> Reason:
+    """The word in the log for a line that the machine itself refused with."""
+    words = line.split(" ", 2)
+    return _REASONS.get(words[1] if len(words) > 1 else "", Reason.MALFORMED)

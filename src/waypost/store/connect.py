@@ -1,0 +1,129 @@
+"""The data directory and connections to its database.
+
+Promises: every connection writes with a log ahead (WAL) and a sync at each commit, and waits its turn;
+nothing is created unless asked for. Only SQLite opens its own files. Knows nothing of tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from waypost.core.errors import StoreAway, StoreBroken
+
+WAIT_MS = 5_000
+PAGE_BYTES = 4_096
+CACHE_KIB = 16_384
+LOG_LIMIT_BYTES = 67_108_864  # what is left of the write-ahead log after a checkpoint
+CHECKPOINT_PAGES = 4_000  # of a command; the relay has a thread for it
+
+
+class Paths:
+    """What lies where in a data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.database = data / "waypost.db"
+        self.spool = data / "spool"
+        self.incoming = data / "incoming"
+        self.shared = data / "shared"
+
+    def lock(self, name: str) -> Path:
+        return self.data / f"lock.{name}"
+
+
+def prepare(data: Path) -> None:
+    """Makes the data directory (mode 0700) and its folders where they are missing. Raises `StoreAway`."""
+    paths = Paths(data)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (paths.spool, paths.incoming):
+            folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreAway(f"the data directory {data} cannot be made: {error.strerror}") from error
+
+
+def connect(
+    data: Path,
+    *,
+    create: bool = False,
+    readonly: bool = False,
+    wait_ms: int = WAIT_MS,
+    checkpoint_pages: int = CHECKPOINT_PAGES,
+) -> apsw.Connection:
+    """A connection to the database of a data directory. Raises `StoreAway` in plain words.
+
+    `wait_ms`: how long a lock of somebody else is waited for. `checkpoint_pages`: pages of log after
+    which a commit of this connection checkpoints, 0 is never.
+    """
+    database = Paths(data).database
+    if not create and not database.exists():
+        raise StoreAway(f"there is no store in {data}; `waypost serve` or --data makes one")
+    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
+    try:
+        if create:
+            flags |= apsw.SQLITE_OPEN_CREATE
+            database.touch(mode=0o600)
+        db = apsw.Connection(str(database), flags=flags)
+    except apsw.Error as error:
+        raise StoreAway(f"{database} cannot be opened: {error}") from error
+    except OSError as error:
+        raise StoreAway(f"{database} cannot be made: {error.strerror}") from error
+    try:
+        db.set_busy_timeout(wait_ms)
+        _settle(db, readonly, checkpoint_pages)
+    except apsw.Error as error:
+        db.close()
+        raise trouble(error) from error
+    return db
+
+
+def _settle(db: apsw.Connection, readonly: bool, checkpoint_pages: int) -> None:
+    if not readonly:
+        db.pragma("page_size", PAGE_BYTES)
+        db.pragma("journal_mode", "wal")
+        db.pragma("journal_size_limit", LOG_LIMIT_BYTES)
+        db.pragma("foreign_keys", True)
+    # FULL, not NORMAL: with NORMAL a loss of power takes mail that was acknowledged.
+    db.pragma("synchronous", "FULL")
+    db.pragma("cache_size", -CACHE_KIB)
+    db.pragma("temp_store", "MEMORY")
+    db.wal_autocheckpoint(checkpoint_pages)
+
+
+@contextmanager
+def transaction(db: apsw.Connection) -> Iterator[apsw.Connection]:
+    """One writing transaction: committed at the end, rolled back by any exception.
+
+    SQLite's errors come out as `StoreAway` or `StoreBroken`.
+    """
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield db
+        db.execute("COMMIT")
+    except apsw.Error as error:
+        roll_back(db)
+        raise trouble(error) from error
+    except BaseException:
+        roll_back(db)
+        raise
+
+
+def roll_back(db: apsw.Connection) -> None:
+    """Ends the transaction, where there is one left, without keeping anything."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def trouble(error: apsw.Error) -> StoreAway:
+    """SQLite's error in our words: `StoreBroken` where what is on disk is no longer known."""
+    if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):
+        return StoreBroken("the store is damaged or its disk fails", str(error))
+    if isinstance(error, apsw.FullError):
+        return StoreAway("the disk is full", str(error))
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return StoreAway("the store is in use by something that does not end", str(error))
+    return StoreAway("the store cannot be read or written now", str(error))

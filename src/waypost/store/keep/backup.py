@@ -1,0 +1,247 @@
+"""Copies of a whole store, of one instant, made beside a running relay; and bringing them back.
+
+A backup holds the rows, every spool file that they name, the sealing keys and the certificate; its
+last file, written when all else is synced, says that it is whole. Knows nothing of what the rows
+mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from waypost.core.errors import StoreAway, WrongState
+from waypost.store.connect import Paths, connect, transaction, trouble
+from waypost.store.locks import held
+
+WHOLE = "waypost-backup.json"
+DATABASE = "waypost.db"
+KEYS = "sealing.keys"
+EXTRAS = "*.pem"  # the certificate that was made here, and its key
+STEP_PAGES = 256
+BUSY_WAIT_MS = 30_000
+LINKS = "backup."
+"""How the folder begins that holds on to spool files while they are copied."""
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """What a copy holds: queued messages, spool files, octets in all."""
+
+    messages: int
+    spool_files: int
+    octets: int
+
+
+class Manifest(msgspec.Struct, frozen=True, rename="camel"):
+    """The last file of a backup. `files`: SHA-256 by name."""
+
+    format: int
+    messages: int
+    spool_files: int
+    octets: int
+    files: dict[str, str]
+
+
+def backup(data: Path, key_file: Path, target: Path) -> Copied:
+    """Copies the store into an empty directory, made when missing.
+
+    Raises `WrongState` where it is not empty, `StoreAway` where it cannot be written.
+    """
+    with _plainly(target):
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(target.iterdir()):
+            raise WrongState(f"{target} is not empty: a backup needs a directory of its own")
+        (target / "spool").mkdir(mode=0o700)
+        with _instant(data) as (snapshot, links):
+            _copy_rows(snapshot, target / DATABASE)
+            for file in sorted(links.iterdir()):
+                _copy(file, target / "spool" / file.name)
+        if key_file.exists():
+            _copy(key_file, target / KEYS)
+        for extra in sorted(data.glob(EXTRAS)):
+            _copy(extra, target / extra.name)
+        messages = _settled(target / DATABASE)
+        return _finish(target, messages)
+
+
+def restore(source: Path, data: Path, key_file: Path) -> Copied:
+    """Brings a backup back to where no store is.
+
+    Raises `WrongState` where a store is there already, a relay runs, or the backup is not whole.
+    """
+    paths = Paths(data)
+    manifest = _read(source)
+    if paths.database.exists():
+        raise WrongState(f"there is a store in {data} already: move it away first")
+    if held(paths.lock("serve")):
+        raise WrongState(f"a relay is running on {data}: stop it first")
+    if (
+        key_file.exists()
+        and (source / KEYS).exists()
+        and _digest(key_file) != _digest(source / KEYS)
+    ):
+        raise WrongState(f"{key_file} holds other sealing keys already: move it away first")
+    with _plainly(data):
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("spool", "incoming"):
+            (data / name).mkdir(mode=0o700, exist_ok=True)
+        for name in sorted(manifest.files):
+            if name == KEYS:
+                _copy(source / name, key_file)
+            elif name != DATABASE:
+                _copy(source / name, data / name)
+        for folder in (data / "spool", key_file.parent, data):
+            _sync(folder)
+        # The rows come last, at once: before that there is no store, only files without rows.
+        half = paths.database.with_suffix(".restoring")
+        _copy(source / DATABASE, half)
+        half.rename(paths.database)
+        _sync(data)
+    return Copied(manifest.messages, manifest.spool_files, manifest.octets)
+
+
+@contextlib.contextmanager
+def _instant(data: Path) -> Iterator[tuple[apsw.Connection, Path]]:
+    """A snapshot of the rows, and a folder of links to just the spool files that these rows name.
+
+    Files are unlinked only after the commit that ends their message. So while nobody may commit,
+    every file that a row names is there: they are linked then, and the snapshot begins then.
+    """
+    paths = Paths(data)
+    for left in data.glob(f"{LINKS}*"):
+        if not held(left / "lock") and not _alive(left):
+            shutil.rmtree(left, ignore_errors=True)
+    links = data / f"{LINKS}{os.getpid()}"
+    shutil.rmtree(links, ignore_errors=True)
+    links.mkdir(mode=0o700)
+    snapshot = connect(data, wait_ms=BUSY_WAIT_MS)
+    try:
+        writer = connect(data, wait_ms=BUSY_WAIT_MS)
+        try:
+            with transaction(writer):
+                snapshot.execute("BEGIN")
+                named = snapshot.execute("SELECT spool FROM body WHERE spool IS NOT NULL")
+                for (name,) in named:
+                    _link(paths.data / str(name), links)
+        finally:
+            writer.close()
+        yield snapshot, links
+    except apsw.Error as error:
+        raise trouble(error) from error
+    finally:
+        snapshot.close()
+        shutil.rmtree(links, ignore_errors=True)
+
+
+def _alive(folder: Path) -> bool:
+    """The process that made this folder of links still lives."""
+    number = folder.name.removeprefix(LINKS)
+    return number.isdigit() and Path(f"/proc/{number}").exists() and int(number) != os.getpid()
+
+
+def _link(file: Path, links: Path) -> None:
+    try:
+        os.link(file, links / file.name)
+    except FileNotFoundError:
+        pass  # let go by the upkeep after its row went; the audit says if it should not have been
+    except OSError:
+        shutil.copyfile(file, links / file.name)  # a file system without links
+
+
+def _copy_rows(snapshot: apsw.Connection, target: Path) -> None:
+    copy = apsw.Connection(str(target))
+    try:
+        with copy.backup("main", snapshot, "main") as pages:
+            while not pages.done:
+                pages.step(STEP_PAGES)
+    finally:
+        copy.close()
+    target.chmod(0o600)
+
+
+def _settled(database: Path) -> int:
+    """Makes the copy one file that is sound, and counts its queued messages."""
+    copy = apsw.Connection(str(database))
+    try:
+        copy.pragma("journal_mode", "delete")
+        if copy.pragma("quick_check") != "ok":
+            raise StoreAway("the copy of the rows is damaged: the disk or the store is")
+        found = copy.execute("SELECT count(*) FROM queue").get
+    except apsw.Error as error:
+        raise trouble(error) from error
+    finally:
+        copy.close()
+    return found if isinstance(found, int) else 0
+
+
+def _finish(target: Path, messages: int) -> Copied:
+    files = sorted(file for file in target.rglob("*") if file.is_file())
+    digests = {}
+    octets = 0
+    for file in files:
+        digests[str(file.relative_to(target))] = _digest(file)
+        octets += file.stat().st_size
+        _sync(file)
+    spooled = sum(name.startswith("spool/") for name in digests)
+    whole = target / WHOLE
+    whole.write_bytes(
+        msgspec.json.format(
+            msgspec.json.encode(Manifest(1, messages, spooled, octets, digests)), indent=1
+        )
+    )
+    for path in (whole, target / "spool", target, target.parent):
+        _sync(path)
+    return Copied(messages, spooled, octets)
+
+
+def _read(source: Path) -> Manifest:
+    try:
+        manifest = msgspec.json.decode((source / WHOLE).read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        raise WrongState(f"{source} holds no finished backup") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise WrongState(f"{source / WHOLE} cannot be read", str(error)) from error
+    for name, digest in manifest.files.items():
+        path = source / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise WrongState(f"{source / WHOLE} names files outside of it")
+        if not path.is_file() or _digest(path) != digest:
+            raise WrongState(f"{path} is missing or was changed: this backup is not whole")
+    return manifest
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(0o600)
+    _sync(target)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextlib.contextmanager
+def _plainly(where: Path) -> Iterator[None]:
+    """What the system refuses, in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename or where
+        raise StoreAway(f"{name} cannot be read or written: {error.strerror}") from error

@@ -1,0 +1,122 @@
+"""Adding, changing and removing rows of accounts, keys, upstreams and senders, and the lines of
+credit.
+
+Every function is part of a write transaction that the caller holds. Knows nothing of names: ids
+come in.
+"""
+
+from __future__ import annotations
+
+from waypost.store.read.book import Look, Value
+
+
+def insert(look: Look, table: str, columns: dict[str, Value]) -> int:
+    """A new row; its id."""
+    names = ", ".join(columns)
+    marks = ", ".join("?" * len(columns))
+    return look.add(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(columns.values()))
+
+
+def update(look: Look, table: str, row_id: int, columns: dict[str, Value]) -> None:
+    """Sets columns of one row; nothing to set is nothing done."""
+    if columns:
+        sets = ", ".join(f"{name} = ?" for name in columns)
+        look.run(f"UPDATE {table} SET {sets} WHERE id = ?", (*columns.values(), row_id))
+
+
+def credit(look: Look, account_id: int, amount: int, at_ms: int, note: str) -> None:
+    """Changes a balance by `amount`, with its line in the ledger."""
+    look.run("UPDATE account SET balance = balance + ? WHERE id = ?", (amount, account_id))
+    look.run(
+        "INSERT INTO ledger (account_id, at, amount, reason, note, balance)"
+        " SELECT id, ?, ?, 'topup', ?, balance FROM account WHERE id = ?",
+        (at_ms, amount, note, account_id),
+    )
+
+
+def assign(look: Look, sender_id: int, account_id: int) -> None:
+    """Lets an account use an operator's sender; again is nothing."""
+    look.run(
+        "INSERT INTO sender_account (sender_id, account_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (sender_id, account_id),
+    )
+
+
+def unassign(look: Look, sender_id: int, account_id: int) -> None:
+    look.run(
+        "DELETE FROM sender_account WHERE sender_id = ? AND account_id = ?", (sender_id, account_id)
+    )
+
+
+def release_senders(look: Look, upstream_id: int) -> None:
+    """Ends the hold of every sender bound to the upstream."""
+    look.run(
+        "UPDATE sender SET held = '', probe_at = 0 WHERE upstream_id = ? AND held <> ''",
+        (upstream_id,),
+    )
+
+
+def anew(look: Look, sender_id: int, now_ms: int) -> None:
+    """The sender's waiting mail takes its places under the caps when it is put on the wire."""
+    look.run(
+        "UPDATE queue SET day = 0, capped = 0, due = iif(capped <> 0, ?, due)"
+        " WHERE claim = 0 AND sender_id = ?",
+        (now_ms, sender_id),
+    )
+
+
+def try_today(look: Look, capped: int, now_ms: int) -> None:
+    """What waits for a cap (an upstream's id, or minus a sender's) is looked at again now."""
+    look.run(
+        "UPDATE queue SET due = ? WHERE capped = ? AND claim = 0 AND due > ?",
+        (now_ms, capped, now_ms),
+    )
+
+
+def drop_sender(look: Look, sender_id: int) -> None:
+    look.run("DELETE FROM sender_account WHERE sender_id = ?", (sender_id,))
+    look.run("DELETE FROM sender WHERE id = ?", (sender_id,))
+
+
+def drop_upstream(look: Look, upstream_id: int) -> None:
+    """Removes an upstream that no sender is bound to; who fell back to it no longer does."""
+    look.run("UPDATE upstream SET fallback_id = NULL WHERE fallback_id = ?", (upstream_id,))
+    look.run("DELETE FROM upstream WHERE id = ?", (upstream_id,))
+
+
+def due_now(look: Look, sender_ids: list[int], now_ms: int) -> tuple[int, int]:
+    """Unclaimed mail of these senders becomes due; (messages, recipients)."""
+    marks = ",".join("?" * len(sender_ids))
+    found = look.tuples(
+        "SELECT count(*), ifnull(sum(m.queued), 0) FROM queue q JOIN message m"
+        f" ON m.id = q.message_id WHERE q.claim = 0 AND q.due > ? AND q.sender_id IN ({marks})",
+        (now_ms, *sender_ids),
+    )
+    look.run(
+        f"UPDATE queue SET due = ? WHERE claim = 0 AND due > ? AND sender_id IN ({marks})",
+        (now_ms, now_ms, *sender_ids),
+    )
+    return found[0][0], found[0][1]
+
+
+def message_due_now(look: Look, message_id: int, now_ms: int) -> None:
+    look.run(
+        "UPDATE queue SET due = ? WHERE message_id = ? AND claim = 0 AND due > ?",
+        (now_ms, message_id, now_ms),
+    )
+
+
+def healthy(look: Look, upstream_id: int, now_ms: int) -> None:
+    """Ends a pause or a back-off at once; what is still reported of the time before it is not
+    kept.
+    """
+    look.run(
+        "UPDATE upstream SET state = 'ok', reason = '', since = ?, probe_at = 0, probes = 0,"
+        " edition = edition + 1 WHERE id = ? AND (state <> 'ok' OR probe_at <> 0)",
+        (now_ms, upstream_id),
+    )
+
+
+def tell(look: Look, event: dict[str, Value]) -> None:
+    """An event (columns of its table), committed with what it tells of."""
+    insert(look, "event", event)

@@ -1,0 +1,98 @@
+"""What waits in the queue: a line an upstream, and the messages of a key, a sender or an upstream.
+
+Counting walks the queue's own index once. Knows nothing of who delivers.
+"""
+
+from __future__ import annotations
+
+from waypost.store.read.book import Look, Value
+from waypost.store.read.rows import QueueRow, WaitRow
+
+WAIT = "SELECT q.message_id, q.sender_id, q.account_id, q.due, q.reason FROM queue q"
+
+
+def lines(look: Look, account_id: int | None) -> list[QueueRow]:
+    """Of every upstream with mail waiting, or in trouble; of one account's mail where that is
+    said.
+    """
+    mine = "" if account_id is None else " WHERE account_id = ?"
+    values: list[Value] = [] if account_id is None else [account_id]
+    troubled = " OR u.state <> 'ok'" if account_id is None else ""
+    return look.rows(
+        QueueRow,
+        "WITH lane AS (SELECT sender_id, count(*) AS queued, sum(claim > 0) AS on_wire,"
+        " min(message_id) AS oldest, min(iif(claim = 0, due, NULL)) AS due"
+        f" FROM queue{mine} GROUP BY sender_id),"
+        " w AS (SELECT s.upstream_id, sum(l.queued) AS queued, sum(l.on_wire) AS on_wire,"
+        " min(l.oldest) AS oldest, min(l.due) AS due, max(s.held) AS held FROM lane l"
+        " JOIN sender s ON s.id = l.sender_id GROUP BY s.upstream_id)"
+        " SELECT u.id, u.name, a.name, ifnull(w.queued, 0), ifnull(w.on_wire, 0), w.oldest, w.due,"
+        " u.state, u.probe_at, u.reason, ifnull(w.held, '') FROM upstream u"
+        " LEFT JOIN w ON w.upstream_id = u.id LEFT JOIN account a ON a.id = u.account_id"
+        f" WHERE w.queued > 0{troubled} ORDER BY u.id",
+        values,
+    )
+
+
+def first_reason(look: Look, upstream_id: int) -> str:
+    """Why the mail waits that is due first of one of the upstream's senders."""
+    found = look.value(
+        "SELECT q.reason FROM sender s JOIN queue q ON q.claim = 0 AND q.sender_id = s.id"
+        " WHERE s.upstream_id = ? LIMIT 1",
+        (upstream_id,),
+    )
+    return str(found or "")
+
+
+def of_senders(
+    look: Look, sender_ids: list[int], account_id: int | None, limit: int
+) -> list[WaitRow]:
+    """Unclaimed mail of these senders, of one account where that is said."""
+    marks = ",".join("?" * len(sender_ids))
+    mine = "" if account_id is None else " AND q.account_id = ?"
+    values: list[Value] = [*sender_ids] if account_id is None else [*sender_ids, account_id]
+    return look.rows(
+        WaitRow,
+        f"{WAIT} WHERE q.claim = 0 AND q.sender_id IN ({marks}){mine} LIMIT ?",
+        [*values, limit],
+    )
+
+
+def of_key(
+    look: Look, account_id: int, key_id: int, below: int, limit: int
+) -> list[tuple[int, bool]]:
+    """(message id, claimed) of the queued mail of a key below that id, newest first."""
+    found = look.tuples(
+        "SELECT m.id, q.message_id IS NULL FROM message m"
+        " LEFT JOIN queue q ON q.message_id = m.id AND q.claim = 0"
+        " WHERE m.account_id = ? AND m.key_id = ? AND m.id < ? AND m.queued > 0"
+        " ORDER BY m.id DESC LIMIT ?",
+        (account_id, key_id, below, limit),
+    )
+    return [(row[0], bool(row[1])) for row in found]
+
+
+def on_wire(look: Look, sender_ids: list[int], account_id: int | None = None) -> int:
+    """How many messages of these senders are being sent."""
+    if not sender_ids:
+        return 0
+    marks = ",".join("?" * len(sender_ids))
+    mine = "" if account_id is None else " AND account_id = ?"
+    values: list[Value] = [*sender_ids] if account_id is None else [*sender_ids, account_id]
+    sql = f"SELECT count(*) FROM queue WHERE claim > 0 AND sender_id IN ({marks}){mine}"
+    return int(look.value(sql, values) or 0)
+
+
+def waits(look: Look, sender_ids: list[int]) -> bool:
+    """Any mail of these senders waits or is being sent."""
+    if not sender_ids:
+        return False
+    marks = ",".join("?" * len(sender_ids))
+    sql = f"SELECT 1 FROM queue WHERE sender_id IN ({marks}) LIMIT 1"
+    return look.value(sql, sender_ids) is not None
+
+
+def numbers(look: Look, message_id: int) -> list[int]:
+    """The numbers of the message's queued recipients."""
+    sql = "SELECT number FROM recipient WHERE message_id = ? AND state = 0 ORDER BY number"
+    return [row[0] for row in look.tuples(sql, (message_id,))]

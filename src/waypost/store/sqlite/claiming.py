@@ -1,0 +1,270 @@
+"""Finding due mail, claiming it, and taking over the claims of the dead.
+
+A lane is what waits from one sender of one account. Looking for lanes costs a look-up each, whatever
+waits in them; claiming costs what it claims. Promises: a claim is committed before its parcel is given
+out; a message goes under a daily cap in its turn. Knows nothing of connections and schedules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any
+
+import apsw
+import msgspec
+
+from waypost.core import ident
+from waypost.core.event import Event, Kind
+from waypost.core.lifecycle import State
+from waypost.core.message import Parcel, Result, SpoolPart
+from waypost.store.contract import Lane
+from waypost.store.directory import address_of
+from waypost.store.sqlite import caps
+from waypost.store.sqlite.accepting import Facts
+from waypost.store.sqlite.batch import Batch
+from waypost.store.sqlite.delivering import results_json
+from waypost.store.sqlite.ending import Keep, end
+
+NEXT_LANE = (
+    "SELECT account_id, due FROM queue WHERE claim = 0 AND sender_id = ? AND account_id > ?"
+    " ORDER BY account_id, due, message_id LIMIT 1"
+)
+SELECT_DUE = (
+    "SELECT due, message_id, attempt, tries, first_try, held, uncertain_row, day FROM queue"
+    " WHERE claim = 0 AND sender_id = ? AND account_id = ? AND due <= ?"
+    " ORDER BY due, message_id LIMIT ?"
+)
+CLAIM = (
+    "UPDATE queue SET claim = ?, day = ?, capped = 0 WHERE claim = 0 AND sender_id = ?"
+    " AND account_id = ? AND due = ? AND message_id = ?"
+)
+PUT_OFF = (
+    "UPDATE queue SET due = ?, day = 0, capped = ?, reason = ? WHERE claim = 0 AND sender_id = ?"
+    " AND account_id = ? AND due = ? AND message_id = ?"
+)
+SELECT_MESSAGE = (
+    "SELECT m.from_address, m.eight_bit, b.octets, b.spool, b.spool_offset, b.spool_octets"
+    " FROM message m JOIN body b ON b.message_id = m.id WHERE m.id = ?"
+)
+SELECT_ADDRESSES = (
+    "SELECT number, address FROM recipient WHERE message_id = ? AND state = 0 ORDER BY number"
+)
+SELECT_COUNT = "SELECT queued FROM message WHERE id = ?"
+NEXT_CLAIM = "SELECT min(claim) FROM queue WHERE claim > ?"
+SELECT_CLAIMED = "SELECT sender_id, account_id, due, message_id, attempt FROM queue WHERE claim = ?"
+FREE = (
+    "UPDATE queue SET claim = 0, due = ?, attempt = attempt + 1, reason = ? WHERE claim = ?"
+    " AND sender_id = ? AND account_id = ? AND due = ? AND message_id = ?"
+)
+LOST_WORDS = "the worker that was sending it ended: a copy may have been sent"
+
+
+class DueRow(msgspec.Struct, frozen=True, array_like=True):
+    """A queue row, less the lane that it is in."""
+
+    due_ms: int
+    message_id: int
+    attempt: int
+    tries: int
+    first_try_ms: int
+    held_ms: int
+    uncertain_row: int
+    day: int
+
+
+def lanes_of(db: apsw.Connection, sender_id: int) -> list[Lane]:
+    """The lanes of a sender that hold anything unclaimed."""
+    found: list[Lane] = []
+    account_id = -1
+    while True:
+        row: Any = db.execute(NEXT_LANE, (sender_id, account_id)).fetchone()
+        if row is None:
+            return found
+        account_id = row[0]
+        found.append(Lane(sender_id, account_id, row[1]))
+
+
+class Claim:
+    """A member of a batch: claims what is due in a lane."""
+
+    patient = False
+
+    def __init__(
+        self,
+        lane: Lane,
+        now_ms: int,
+        limit: int,
+        claim: int,
+        keep: Keep,
+        facts: Callable[[Batch], Facts],
+        told: Callable[[Claim], None],
+    ) -> None:
+        self.lane = lane
+        self.now_ms = now_ms
+        self.limit = limit
+        self.claim = claim
+        self.keep = keep
+        self.facts = facts
+        self.told = told
+        self.parcels: list[Parcel] = []
+        self.gone: list[str] = []
+        self._full = 0
+        self.future: asyncio.Future[list[Parcel]] = asyncio.get_running_loop().create_future()
+
+    def run(self, batch: Batch) -> None:
+        self.parcels, self.gone = [], []
+        self._full = 0
+        facts = self.facts(batch)
+        sender = facts.directory.senders.get(self.lane.sender_id)
+        account = facts.directory.accounts.get(self.lane.account_id)
+        if sender is None or account is None or not account.enabled:
+            return
+        batch.flush()
+        batch.waiting.clear()
+        under = caps.caps_of(sender, facts.upstreams.get(sender.upstream_id))
+        scope = (self.lane.sender_id, self.lane.account_id, self.now_ms, self.limit)
+        for values in batch.db.execute(SELECT_DUE, scope).fetchall():
+            row = DueRow(*values)
+            day = self._admit(batch, row, under)
+            if day is not None:
+                key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
+                batch.db.execute(CLAIM, (self.claim, day, *key))
+                self.parcels.append(parcel_of(batch.db, self.lane, row))
+
+    def done(self) -> None:
+        self.told(self)
+        if not self.future.done():
+            self.future.set_result(self.parcels)
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def _admit(self, batch: Batch, row: DueRow, under: caps.Caps) -> int | None:
+        """The day whose place it goes out with; None where it was put off, or failed."""
+        if row.day == batch.today or row.first_try_ms:
+            return row.day
+        found: Any = batch.db.execute(SELECT_COUNT, (row.message_id,)).fetchone()
+        count = found[0]
+        cap = caps.too_large(under, count)
+        if cap is not None:
+            self._fail(batch, row, f"5.7.1 {count} recipients are more than the daily cap of {cap}")
+            return None
+        # Behind one without room nothing newer of the lane goes, even if it is smaller.
+        self._full = self._full or caps.full(batch, under, count)
+        if not self._full:
+            caps.take(batch, under, count)
+            return batch.today
+        put = caps.put_off(batch, under, count, self._full, behind=False)
+        key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
+        batch.db.execute(PUT_OFF, (put.due_ms, put.capped, put.reason, *key))
+        return None
+
+    def _fail(self, batch: Batch, row: DueRow, text: str) -> None:
+        numbers = batch.db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
+        results = [Result(number, State.FAILED, 550, text) for number, _ in numbers]
+        _, gone = end(batch, row.message_id, results, self.keep, spooled=True)
+        if gone:
+            self.gone.append(gone)
+        lane = self.lane
+        batch.unqueued.append((0, lane.sender_id, lane.account_id, row.due_ms, row.message_id))
+        batch.event(
+            Event(
+                batch.now_ms,
+                Kind.MESSAGE_FAILED,
+                f"{len(results)} of {len(results)} recipients failed: 550 {text}",
+                account_id=lane.account_id,
+                message_id=row.message_id,
+                sender_id=lane.sender_id,
+            )
+        )
+        batch.flush()
+
+
+def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel:
+    """The message of a queue row, with the recipients that are still queued."""
+    message: Any = db.execute(SELECT_MESSAGE, (row.message_id,)).fetchone()
+    from_address, eight_bit, octets, spool, offset, spool_octets = message
+    addresses: list[Any] = db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
+    return Parcel(
+        id=row.message_id,
+        account_id=lane.account_id,
+        sender_id=lane.sender_id,
+        envelope_from=address_of(from_address),
+        recipients=tuple((number, address_of(text)) for number, text in addresses),
+        head=octets,
+        rest=SpoolPart(spool, offset, spool_octets) if spool else b"",
+        octets=len(octets) + spool_octets,
+        eight_bit=bool(eight_bit),
+        accepted_ms=ident.milliseconds(row.message_id),
+        attempt=row.attempt,
+        tries=row.tries,
+        first_try_ms=row.first_try_ms,
+        held_ms=row.held_ms,
+        uncertain_row=row.uncertain_row,
+        due_ms=row.due_ms,
+    )
+
+
+def claims_from(db: apsw.Connection, above: int) -> int | None:
+    """The lowest claim in the queue above this one, or None."""
+    row: Any = db.execute(NEXT_CLAIM, (above,)).fetchone()
+    return row[0] if row else None
+
+
+class Adopt:
+    """A member of a batch: the claims of one dead worker become nobody's, each logged `uncertain`."""
+
+    patient = True
+
+    def __init__(
+        self,
+        claim: int,
+        live: Collection[int],
+        now_ms: int,
+        facts: Callable[[Batch], Facts],
+    ) -> None:
+        self.claim = claim
+        self.live = live
+        self.now_ms = now_ms
+        self.facts = facts
+        self.count = 0
+        self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def run(self, batch: Batch) -> None:
+        batch.flush()
+        facts = self.facts(batch)
+        rows = batch.db.execute(SELECT_CLAIMED, (self.claim,)).fetchall()
+        left = [row for row in rows if row[3] not in self.live]
+        self.count = len(left)
+        for sender_id, account_id, due, message_id, attempt in left:
+            sender = facts.directory.senders.get(sender_id)
+            upstream = facts.upstreams.get(sender.upstream_id) if sender else None
+            queued = batch.db.execute(SELECT_ADDRESSES, (message_id,)).fetchall()
+            results = tuple(Result(n, State.QUEUED, 0, LOST_WORDS) for n, _ in queued)
+            where = (upstream.id, upstream.name) if upstream else (0, "")
+            batch.attempts.append(
+                (message_id, attempt, self.now_ms, *where, True, results_json(results), "")
+            )
+            key = (self.claim, sender_id, account_id, due, message_id)
+            batch.db.execute(FREE, (self.now_ms, LOST_WORDS, *key))
+            batch.event(
+                Event(
+                    self.now_ms,
+                    Kind.MESSAGE_UNCERTAIN,
+                    LOST_WORDS,
+                    account_id=account_id,
+                    message_id=message_id,
+                    upstream_id=where[0] or None,
+                    sender_id=sender_id,
+                )
+            )
+
+    def done(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self.count)
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)

@@ -1,0 +1,282 @@
+"""Group commit: everything that is asked for while one commit runs goes into the next transaction.
+
+    loop thread     BEGIN IMMEDIATE, the statements of all members, then hands over
+    writer thread   COMMIT (the sync to disk), and the wait for a lock that a command holds
+    checkpointer    moves the write-ahead log into the database, beside the commits
+
+No timer: a lone member starts at the end of the loop's present round. The statements run on the loop,
+since a thread that runs many small ones beside a busy loop waits for the GIL after each.
+
+Promises: a member is told only after its commit was synced. A batch that fails is rolled back and its
+members are tried one by one, so one bad row refuses nobody else. A commit whose sync fails ends
+everything: `StoreBroken` for every member and every later one. Knows nothing of mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import apsw
+
+from waypost.core.errors import StoreAway, StoreBroken
+from waypost.store.connect import connect, roll_back, trouble
+from waypost.store.sqlite.batch import Batch
+
+LOCK_WAIT_MS = 10_000  # how long a command may hold the write lock before members are refused
+CHECKPOINT_PAGES = 2_000  # 8 MiB of log
+AGAIN_S = 0.25  # before what must not be lost is tried again
+
+
+class Op(Protocol):
+    """A member of a batch. `patient`: it is tried again while the disk is full or the store locked."""
+
+    patient: bool
+
+    def run(self, batch: Batch) -> None:
+        """Adds its rows. May run again from the start, in another batch. Raises what refuses it alone."""
+
+    def done(self) -> None:
+        """It is on disk."""
+
+    def failed(self, error: Exception) -> None:
+        """Nothing of it was kept."""
+
+
+class Committer:
+    """Owns the writing connection."""
+
+    def __init__(
+        self, data: Path, db: apsw.Connection, begin: Callable[[apsw.Connection], Batch]
+    ) -> None:
+        self.broken: StoreBroken | None = None
+        self._db = db
+        self._begin = begin
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[Op] = []
+        self._busy = False
+        self._closed = False
+        self._idle: asyncio.Event | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._pages = 0
+        self._checkpoint_at = CHECKPOINT_PAGES
+        self._close_gap = False  # a checkpoint has run: the rest of the log fits between two commits
+        self._checkpoints: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._checkpointing = False
+        db.set_busy_timeout(0)
+        db.set_wal_hook(self._grown)
+        self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
+        self._checkpointer = threading.Thread(
+            target=self._checkpoint, args=(data,), name="store-checkpointer", daemon=True
+        )
+        self._writer.start()
+        self._checkpointer.start()
+
+    def submit(self, op: Op) -> None:
+        """Puts it into the next batch. Raises `StoreAway` after the end, `StoreBroken` when broken."""
+        if self.broken is not None:
+            raise StoreBroken(self.broken.public, self.broken.private)
+        if self._closed:
+            raise StoreAway("the store is closed")
+        self._waiting.append(op)
+        if not self._busy:
+            self._busy = True
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._start)
+
+    async def close(self) -> None:
+        """Commits what was asked for, then ends the threads; the connection is left to its owner."""
+        self._closed = True
+        while self._busy:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+        self._jobs.put(None)
+        self._checkpoints.put(False)
+        await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._checkpointer.join)
+
+    # On the loop.
+
+    def _start(self) -> None:
+        members, self._waiting = self._waiting, []
+        if not members:
+            self._busy = False
+            if self._idle is not None:
+                self._idle.set()
+            return
+        if self.broken is not None:
+            self._give_up(members)
+            return
+        self._enter(members, self._fill)
+
+    def _enter(self, members: list[Op], then: Callable[[list[Op]], None]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            # A command writes: wait for it in the thread, the loop goes on.
+            self._jobs.put(lambda: self._wait_for_lock(members, then))
+        except apsw.Error as error:
+            self._refuse(members, error)
+        else:
+            then(members)
+
+    def _entered(
+        self, members: list[Op], then: Callable[[list[Op]], None], error: apsw.Error | None
+    ) -> None:
+        if error is None:
+            then(members)
+        else:
+            self._refuse(members, error)
+
+    def _fill(self, members: list[Op]) -> None:
+        try:
+            batch = self._begin(self._db)
+            for op in members:
+                op.run(batch)
+            batch.flush()
+        except Exception:  # noqa: BLE001  (whatever it is, only the member that causes it may suffer)
+            roll_back(self._db)
+            self._enter(members, self._fill_singly)
+        else:
+            self._jobs.put(lambda: self._commit(members))
+
+    def _fill_singly(self, members: list[Op]) -> None:
+        good: list[Op] = []
+        while members:
+            op = members.pop(0)
+            try:
+                self._db.execute("SAVEPOINT one")
+                batch = self._begin(self._db)
+                op.run(batch)
+                batch.flush()
+                self._db.execute("RELEASE one")
+                good.append(op)
+            except Exception as error:  # noqa: BLE001  (told to the one member that caused it)
+                if not self._db.in_transaction:
+                    # A full disk or a failed read ends the whole transaction, not the savepoint.
+                    self._refuse([*good, op, *members], error)
+                    return
+                self._db.execute("ROLLBACK TO one")
+                self._db.execute("RELEASE one")
+                self._fail(op, error)
+        self._jobs.put(lambda: self._commit(good))
+
+    def _committed(self, members: list[Op], error: Exception | None, more: bool) -> None:
+        if error is None:
+            for op in members:
+                op.done()
+            if not more:
+                self._start()
+        elif isinstance(error, apsw.Error) and isinstance(trouble(error), StoreBroken):
+            self._break(error, members)
+        else:
+            self._refuse(members, error)
+
+    def _refuse(self, members: list[Op], error: Exception) -> None:
+        roll_back(self._db)
+        again: list[Op] = []
+        for op in members:
+            if op.patient and not self._closed and self.broken is None:
+                again.append(op)
+            else:
+                self._fail(op, error)
+        if again and self._loop is not None:
+            self._waiting[:0] = again
+            self._loop.call_later(AGAIN_S, self._start)
+        else:
+            self._start()
+
+    def _fail(self, op: Op, error: Exception) -> None:
+        if isinstance(error, apsw.Error):
+            ours = trouble(error)
+            ours.__cause__ = error
+            op.failed(ours)
+        else:
+            op.failed(error)
+
+    def _break(self, error: apsw.Error, members: list[Op]) -> None:
+        self.broken = StoreBroken("the disk failed: what it holds is not known", str(error))
+        self._give_up(members)
+
+    def _give_up(self, members: list[Op]) -> None:
+        assert self.broken is not None
+        for op in members:
+            op.failed(StoreBroken(self.broken.public, self.broken.private))
+        self._start()
+
+    def stop(self, error: StoreBroken) -> None:
+        """A sync elsewhere failed (a large body): nothing may be committed from now on."""
+        self.broken = error
+
+    # In the writer thread.
+
+    def _write(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(call)
+
+    def _wait_for_lock(self, members: list[Op], then: Callable[[list[Op]], None]) -> None:
+        failed: apsw.Error | None = None
+        self._db.set_busy_timeout(LOCK_WAIT_MS)
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            failed = error
+        self._db.set_busy_timeout(0)
+        self._tell(lambda: self._entered(members, then, failed))
+
+    def _commit(self, members: list[Op]) -> None:
+        failed: Exception | None = None
+        try:
+            self.commit_now(self._db)
+        except Exception as error:  # noqa: BLE001  (told to every member)
+            failed = error
+        more = self._close_gap and failed is None
+        self._tell(lambda: self._committed(members, failed, more))
+        if more:
+            # The members have their answer; nobody writes now, so the log can be emptied to its end, and
+            # the next commit starts it anew. Without this a busy store's log would grow for ever.
+            self._close_gap = False
+            try:
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except apsw.Error:
+                pass  # never owed: the log is synced, and the next checkpoint moves more
+            self._tell(self._start)
+        elif self._pages >= self._checkpoint_at and not self._checkpointing:
+            self._checkpointing = True
+            # A long read keeps the log from being emptied: then not at every commit.
+            self._checkpoint_at = self._pages + CHECKPOINT_PAGES
+            self._checkpoints.put(True)
+        elif self._pages < CHECKPOINT_PAGES:
+            self._checkpoint_at = CHECKPOINT_PAGES
+
+    def commit_now(self, db: apsw.Connection) -> None:
+        """The sync to disk. Apart, so that a test can make it fail."""
+        db.execute("COMMIT")
+
+    def _grown(self, db: apsw.Connection, name: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    # In the checkpointer's thread.
+
+    def _checkpoint(self, data: Path) -> None:
+        db = connect(data, checkpoint_pages=0)
+        try:
+            while self._checkpoints.get():
+                try:
+                    db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                    self._close_gap = True
+                except apsw.Error:
+                    pass  # a checkpoint is never owed: the log is synced, and the next one moves more
+                self._checkpointing = False
+        finally:
+            db.close()

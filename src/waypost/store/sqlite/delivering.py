@@ -1,0 +1,218 @@
+"""What came of an attempt: outcomes, refunds, events and the queue row, in one transaction.
+
+Promises: only who holds the claim records; what is recorded of a recipient is never taken back. Knows
+nothing of schedules and of what a reply means: it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from waypost.core.event import Event, Kind
+from waypost.core.lifecycle import State
+from waypost.core.message import Attempt, Parcel, Result, SpoolPart
+from waypost.core.reply import ENHANCED
+from waypost.core.verdict import Settled
+from waypost.store.sqlite.batch import Batch, Vanished
+from waypost.store.sqlite.ending import Counts, Keep, end
+
+REQUEUE = (
+    "UPDATE queue SET claim = 0, due = ?, attempt = ?, tries = ?, first_try = ?, held = ?,"
+    " uncertain_row = ?, reason = ? WHERE claim = ? AND sender_id = ? AND account_id = ?"
+    " AND due = ? AND message_id = ?"
+)
+EVENT_OCTETS = 400
+
+_encode = msgspec.json.Encoder().encode
+
+
+def key_of(claim: int, parcel: Parcel) -> tuple[int, int, int, int, int]:
+    """The whole key of the queue row that this parcel was claimed from."""
+    return (claim, parcel.sender_id, parcel.account_id, parcel.due_ms, parcel.id)
+
+
+def results_json(results: tuple[Result, ...]) -> str:
+    """As the attempt's row keeps them: [[number, state, code, text], …]."""
+    rows = [(r.number, int(r.state), r.code, r.text) for r in results]
+    return _encode(rows).decode()
+
+
+class Deed:
+    """A member of a batch that delivery asks for; it must not be lost, so it is tried until it is kept."""
+
+    patient = True
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+            # Whoever does not wait for it must not be told of it by the loop's own log.
+            self.future.exception()
+
+
+class Record(Deed):
+    """An attempt. `told` is called after the commit, with what was settled and files to unlink."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        claim: int,
+        keep: Keep,
+        told: Callable[[Record], None],
+    ) -> None:
+        super().__init__()
+        self.attempt = attempt
+        self.claim = claim
+        self.keep = keep
+        self.told = told
+        self.settled: Settled | None = None
+        self.gone: str | None = None
+        self.balance: int | None = None
+
+    def run(self, batch: Batch) -> None:
+        attempt, parcel = self.attempt, self.attempt.parcel
+        counts, self.gone = end(
+            batch,
+            parcel.id,
+            attempt.results,
+            self.keep,
+            spooled=isinstance(parcel.rest, SpoolPart),
+        )
+        batch.attempts.append(
+            (
+                parcel.id,
+                parcel.attempt,
+                attempt.at_ms,
+                attempt.upstream_id,
+                attempt.upstream_name,
+                attempt.uncertain,
+                results_json(attempt.results),
+                attempt.transcript,
+            )
+        )
+        if counts.queued:
+            self._requeue(batch)
+        else:
+            batch.unqueued.append(key_of(self.claim, parcel))
+        self._tell_of(batch)
+        self.settled = self._settle(counts)
+        self.balance = batch.balances.get(parcel.account_id)
+
+    def done(self) -> None:
+        self.told(self)
+        super().done()
+
+    def _requeue(self, batch: Batch) -> None:
+        attempt, parcel = self.attempt, self.attempt.parcel
+        first = parcel.first_try_ms
+        if not first and (attempt.counted or attempt.uncertain):
+            first = attempt.at_ms
+        row = parcel.uncertain_row
+        if attempt.uncertain:
+            row += 1
+        elif attempt.counted:
+            row = 0
+        values = (
+            attempt.next_ms,
+            parcel.attempt + 1,
+            parcel.tries + attempt.counted,
+            first,
+            parcel.held_ms + attempt.held_ms,
+            row,
+            attempt.reason,
+        )
+        batch.db.execute(REQUEUE, (*values, *key_of(self.claim, parcel)))
+        if batch.db.changes() != 1:
+            raise Vanished
+
+    def _tell_of(self, batch: Batch) -> None:
+        attempt, parcel = self.attempt, self.attempt.parcel
+        failed = [result for result in attempt.results if result.state is State.FAILED]
+        if failed:
+            words = f"{failed[0].code} {failed[0].text}".strip("0 ")[:EVENT_OCTETS]
+            text = f"{len(failed)} of {len(attempt.results)} recipients failed: {words}"
+            batch.event(_event(attempt, Kind.MESSAGE_FAILED, text))
+        if attempt.uncertain:
+            text = f"the connection was lost after the final dot (attempt {parcel.attempt})"
+            batch.event(_event(attempt, Kind.MESSAGE_UNCERTAIN, text))
+
+    def _settle(self, counts: Counts) -> Settled:
+        attempt = self.attempt
+        refused = None
+        if not counts.queued and not counts.sent:
+            failed = [r for r in attempt.results if r.state is State.FAILED]
+            refused = min(failed, key=lambda r: r.number, default=None)
+        return Settled(
+            attempt.parcel.id,
+            counts.queued,
+            counts.sent,
+            counts.failed,
+            counts.cancelled,
+            code=refused.code if refused else 0,
+            enhanced=enhanced(refused.text) if refused else "",
+            words=refused.text if refused else "",
+            hint=attempt.reason if counts.queued else "",
+            next_at_ms=attempt.next_ms if counts.queued else 0,
+        )
+
+
+class Release(Deed):
+    """A claim given back untried."""
+
+    def __init__(
+        self,
+        parcel: Parcel,
+        claim: int,
+        due_ms: int,
+        reason: str,
+        held_ms: int,
+        told: Callable[[Release], None],
+    ) -> None:
+        super().__init__()
+        self.parcel = parcel
+        self.claim = claim
+        self.due_ms = due_ms
+        self.reason = reason
+        self.held_ms = held_ms
+        self.told = told
+
+    def run(self, batch: Batch) -> None:
+        p = self.parcel
+        values = (self.due_ms, p.attempt, p.tries, p.first_try_ms, p.held_ms + self.held_ms)
+        batch.flush()
+        key = key_of(self.claim, p)
+        batch.db.execute(REQUEUE, (*values, p.uncertain_row, self.reason, *key))
+        if batch.db.changes() != 1:
+            raise Vanished
+
+    def done(self) -> None:
+        self.told(self)
+        super().done()
+
+
+def enhanced(text: str) -> str:
+    """The enhanced status code (RFC 3463) at the start of an upstream's words, or an empty string."""
+    found = ENHANCED.match(text)
+    return found.group(1) if found else ""
+
+
+def _event(attempt: Attempt, kind: Kind, text: str) -> Event:
+    parcel = attempt.parcel
+    return Event(
+        attempt.at_ms,
+        kind,
+        text,
+        account_id=parcel.account_id,
+        message_id=parcel.id,
+        upstream_id=attempt.upstream_id,
+        sender_id=parcel.sender_id,
+    )

@@ -1,0 +1,118 @@
+"""Recipients end: their rows, the message's counts and status, the refunds, and what becomes of the body.
+
+Promises: an ended recipient never moves again; failed and cancelled ones are refunded once, in the
+transaction that ends them. Used by recorded attempts and by commands alike. Knows nothing of claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import apsw
+import msgspec
+
+from waypost.core.lifecycle import REFUNDED, State, Status, status
+from waypost.core.message import Result
+from waypost.store.sqlite.batch import EXPIRE_BODY, Batch
+
+SELECT_COUNTS = "SELECT account_id, queued, sent, failed, cancelled FROM message WHERE id = ?"
+SELECT_QUEUED = "SELECT number FROM recipient WHERE message_id = ? AND state = 0"
+SELECT_SPOOL = "SELECT spool FROM body WHERE message_id = ?"
+DELETE_UNCLAIMED = "DELETE FROM queue WHERE message_id = ? AND claim = 0"
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """How long a body stays after the last recipient has ended, in milliseconds; 0: not at all."""
+
+    body_ms: int
+    failed_body_ms: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Recipients of a message by state, after what was done."""
+
+    queued: int
+    sent: int
+    failed: int
+    cancelled: int
+
+    @property
+    def status(self) -> Status:
+        return status(self.queued, self.sent, self.failed, self.cancelled)
+
+
+def end(
+    batch: Batch, message_id: int, results: Iterable[Result], keep: Keep, *, spooled: bool
+) -> tuple[Counts, str | None]:
+    """Keeps the results of those still queued; also the name of a spool file that nothing needs any more.
+
+    The message's earlier rows must have been flushed. The queue row is left to the caller.
+    """
+    row: Any = batch.db.execute(SELECT_COUNTS, (message_id,)).fetchone()
+    account_id, *counted = row
+    by_state = dict(zip(State, counted, strict=True))
+    results = tuple(results)
+    if len(results) != by_state[State.QUEUED]:
+        queued = {number for (number,) in batch.db.execute(SELECT_QUEUED, (message_id,))}
+        results = tuple(result for result in results if result.number in queued)
+    refunded = 0
+    for result in results:
+        ended = None if result.state is State.QUEUED else batch.now_ms
+        batch.outcomes.append(
+            (int(result.state), result.code, result.text, ended, message_id, result.number)
+        )
+        by_state[State.QUEUED] -= 1
+        by_state[result.state] += 1
+        if result.state in REFUNDED:
+            refunded += 1
+            batch.book(account_id, 1, "refund", message_id, result.number)
+    counts = Counts(*by_state.values())
+    ended_at = None if counts.queued else batch.now_ms
+    batch.ended.append(
+        (counts.status.value, *by_state.values(), refunded, ended_at, message_id)
+    )
+    gone = None if counts.queued else _part_with_body(batch, message_id, counts, keep, spooled)
+    return counts, gone
+
+
+def _part_with_body(
+    batch: Batch, message_id: int, counts: Counts, keep: Keep, spooled: bool
+) -> str | None:
+    keep_ms = max(keep.body_ms, keep.failed_body_ms if counts.failed else 0)
+    if keep_ms:
+        batch.db.execute(EXPIRE_BODY, (batch.now_ms + keep_ms, message_id))
+        return None
+    name: Any = None
+    if spooled:
+        row: Any = batch.db.execute(SELECT_SPOOL, (message_id,)).fetchone()
+        name = row[0] if row else None
+    batch.unbodied.append((message_id,))
+    return name if isinstance(name, str) else None
+
+
+def end_recipients(
+    db: apsw.Connection,
+    now_ms: int,
+    message_id: int,
+    numbers: Iterable[int],
+    state: State,
+    code: int,
+    text: str,
+    *,
+    keep_body_ms: int,
+    keep_failed_body_ms: int,
+) -> list[str]:
+    """For commands, in a transaction of theirs: ends queued recipients of a message that nobody has claimed.
+
+    Returns names in the data directory of files to unlink after the commit.
+    """
+    batch = Batch(db, now_ms)
+    queued = {number for (number,) in db.execute(SELECT_QUEUED, (message_id,))}
+    results = [Result(n, state, code, text) for n in dict.fromkeys(numbers) if n in queued]
+    keep = Keep(keep_body_ms, keep_failed_body_ms)
+    counts, gone = end(batch, message_id, results, keep, spooled=True)
+    batch.flush()
+    if not counts.queued:
+        db.execute(DELETE_UNCLAIMED, (message_id,))
+    return [gone] if gone else []

@@ -1,0 +1,153 @@
+"""Small writes that ride along with the next batch: refusals, last uses of keys, health, pins, holds, events.
+
+Promises: equal refusals of one peer within a minute are one line with a count; a key's use is written at
+most once a minute. Knows nothing of mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+from waypost.core.event import Event
+from waypost.core.upstream import Health
+from waypost.store.contract import RefusalNote
+from waypost.store.sqlite.batch import Batch
+from waypost.store.sqlite.delivering import Deed
+
+EQUAL_MS = 60_000  # behaviour, section 7: within a minute
+USED_MS = 60_000  # behaviour, section 1: at most once a minute
+REMEMBERED = 4_096  # different refusals of the last minute
+
+INSERT_REFUSAL = (
+    "INSERT INTO refusal (at, channel, peer, account_id, key_id, from_address, reason, answer, count)"
+    " VALUES (?,?,?,?,?,?,?,?,?)"
+)
+COUNT_REFUSAL = "UPDATE refusal SET count = count + ? WHERE id = ?"
+UPDATE_USED = "UPDATE api_key SET last_used_at = ? WHERE id = ?"
+UPDATE_HEALTH = (
+    "UPDATE upstream SET state = ?, reason = ?, since = ?, probe_at = ?, probes = ?,"
+    " last_success = ? WHERE id = ? AND edition = ?"
+)
+UPDATE_PIN = "UPDATE upstream SET pin = ? WHERE id = ? AND edition = ?"
+UPDATE_HOLD = "UPDATE sender SET held = ?, probe_at = ? WHERE id = ?"
+
+_Same = tuple[str, str, int | None, int | None, str, str, str]
+
+
+class Notes:
+    """What waits to be written with the next batch, and what was written lately. A member of batches."""
+
+    patient = False  # a lost line of this kind is not worth an endless queue
+
+    def __init__(self, submit: Callable[[Notes], None]) -> None:
+        self._submit = submit
+        self._refusals: dict[_Same, list[int]] = {}  # [when first, how many more]
+        self._used: dict[int, int] = {}
+        self._lines: dict[_Same, tuple[int, int]] = {}  # (row, when) of the last minute
+        self._last_used: dict[int, int] = {}
+        self._underway: list[tuple[_Same, int, int]] = []
+        self._uses_underway: list[tuple[int, int]] = []
+        self._new_lines: dict[_Same, tuple[int, int]] = {}
+        self._asked = False
+
+    def refuse(self, note: RefusalNote) -> None:
+        same = (
+            note.channel,
+            note.peer,
+            note.account_id,
+            note.key_id,
+            note.from_address,
+            note.reason,
+            note.answer,
+        )
+        counted = self._refusals.get(same)
+        if counted is None:
+            self._refusals[same] = [note.at_ms, 1]
+        else:
+            counted[1] += 1
+        self._ask()
+
+    def used(self, key_id: int, now_ms: int) -> None:
+        if now_ms - self._last_used.get(key_id, -USED_MS) >= USED_MS:
+            self._last_used[key_id] = now_ms
+            self._used[key_id] = now_ms
+            self._ask()
+
+    def run(self, batch: Batch) -> None:
+        if not self._underway and not self._uses_underway:
+            self._asked = False
+            self._underway = [(same, *counted) for same, counted in self._refusals.items()]
+            self._refusals.clear()
+            self._uses_underway = [(at, key) for key, at in self._used.items()]
+            self._used.clear()
+        self._new_lines = {}
+        for same, at_ms, count in self._underway:
+            row_id, since = self._lines.get(same, (0, -EQUAL_MS))
+            if at_ms - since < EQUAL_MS:
+                batch.db.execute(COUNT_REFUSAL, (count, row_id))
+            else:
+                batch.db.execute(INSERT_REFUSAL, (at_ms, *same, count))
+                self._new_lines[same] = (batch.db.last_insert_rowid(), at_ms)
+        if self._uses_underway:
+            batch.db.executemany(UPDATE_USED, self._uses_underway)
+
+    def done(self) -> None:
+        for same, line in self._new_lines.items():
+            self._lines.pop(same, None)
+            self._lines[same] = line
+        while len(self._lines) > REMEMBERED:
+            del self._lines[next(iter(self._lines))]
+        self._end()
+
+    def failed(self, error: Exception) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._underway, self._uses_underway, self._new_lines = [], [], {}
+        if self._refusals or self._used:
+            self._ask()
+
+    def _ask(self) -> None:
+        if not self._asked and not self._underway and not self._uses_underway:
+            self._asked = True
+            self._submit(self)
+
+
+class Keep(Deed):
+    """One statement, and the event that tells of it if it changed a row."""
+
+    def __init__(
+        self, sql: str, values: tuple[Any, ...], event: Event | None, told: Callable[[bool], None]
+    ) -> None:
+        super().__init__()
+        self.sql = sql
+        self.values = values
+        self.event = event
+        self.told = told
+        self.changed = False
+
+    def run(self, batch: Batch) -> None:
+        batch.db.execute(self.sql, self.values)
+        self.changed = batch.db.changes() > 0
+        if self.changed and self.event is not None:
+            batch.event(self.event)
+
+    def done(self) -> None:
+        self.told(self.changed)
+        super().done()
+
+
+def health_values(upstream_id: int, edition: int, health: Health) -> tuple[Any, ...]:
+    """For `UPDATE_HEALTH`."""
+    return (
+        health.state.value,
+        health.reason,
+        health.since_ms,
+        health.probe_at_ms,
+        health.probes,
+        health.last_success_ms,
+        upstream_id,
+        edition,
+    )

@@ -1,0 +1,514 @@
+"""Who carries the mail of one upstream: its connections, its ready messages, its health.
+
+States, as its `health` says them:
+
+    ok       up to the allowed connections carry what is ready; the first of them opens alone
+    failing  nothing is carried; when a probe is due, one login (trouble up to AUTH) or one message
+    paused   the same, but that a person paused it: then not even a probe
+    stopped  nothing is taken; what is on the wire goes on
+
+Promises that each message it was given ends in one record or one release, that the upstream's limits of
+connections, messages a connection and a minute hold, and that no connection outlives its edition of the
+settings. Knows nothing of other upstreams or of what the store holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from waypost import log
+from waypost.clock import Clock
+from waypost.core.errors import WaypostError
+from waypost.core.lifecycle import State
+from waypost.core.message import Parcel
+from waypost.core.stage import Stage
+from waypost.core.upstream import Health, Upstream, UpstreamState
+from waypost.store.contract import RelayStore
+from waypost.transport import attempt, health, schedule, trouble
+from waypost.transport.flow.records import Records
+from waypost.transport.flow.window import Pace, Window
+from waypost.transport.link.connect import Dialer
+from waypost.transport.link.stream import Stream
+from waypost.transport.trouble import Scope, Stopped, TransportError, Trouble
+
+MANY_CONNECTIONS = 100  # where the upstream sets no limit
+WINDOW_TIMES = 4  # ready and flying messages a connection
+SHRUNK_S = 300.0  # how long fewer connections are used after the upstream found them too many
+AGAIN_MS = 60_000  # a message that one connection too many was refused for
+OUTSTANDING = 1_000  # outcomes that are not on disk yet: more, and nobody takes another message
+
+
+class Office(msgspec.Struct, frozen=True):
+    """What all couriers share."""
+
+    store: RelayStore
+    records: Records
+    dialer: Dialer
+    clock: Clock
+    rules: schedule.QueueRules
+    data: Path
+    idle_s: float
+
+
+class Superior(Protocol):
+    """Who a courier asks and tells: of senders, and of room for more."""
+
+    def may_go(self, parcel: Parcel, upstream_id: int) -> bool:
+        """Whether the message still is for this upstream now."""
+
+    def hold(self, parcel: Parcel, known: Trouble) -> None:
+        """The upstream does not take this sender's mail."""
+
+    def passed(self, parcel: Parcel) -> None:
+        """The upstream took a message of this sender."""
+
+    def hungry(self) -> None:
+        """There is room for more, or something else to look at."""
+
+
+class Courier:
+    """Of one upstream. All methods on the event loop; none waits but `ended`."""
+
+    def __init__(self, upstream: Upstream, office: Office, superior: Superior) -> None:
+        self.upstream = upstream
+        self.health = upstream.health
+        self.window = Window()
+        self._office = office
+        self._superior = superior
+        self._contexts = office.dialer.contexts()
+        self._pace = Pace(upstream.limits.per_minute)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._flying: dict[Stream, Parcel] = {}
+        self._signed = 0
+        self._probing = False
+        self._probe_by_login = False
+        self._lost_row = 0
+        self._shrunk = 0
+        self._shrunk_until = 0.0
+        self._stopping = False
+        self._told: Health | None = None  # what the store is being told
+        self._seen = upstream.health  # what the settings said last
+
+    # What the dispatcher asks.
+
+    @property
+    def connections(self) -> int:
+        return self.upstream.limits.connections or MANY_CONNECTIONS
+
+    @property
+    def able(self) -> bool:
+        return self.health.state is UpstreamState.OK and not self._stopping
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._tasks)
+
+    def has_room_for(self, account_id: int) -> bool:
+        """Whether a fresh message of this account is taken straight from its commit."""
+        if not self.able:
+            return False
+        mine = self.window.of(account_id)
+        if mine >= 2 * self.connections:
+            return False
+        return mine == 0 or len(self.window) + len(self._flying) < WINDOW_TIMES * self.connections
+
+    def room(self, now_ms: int) -> int:
+        """How many messages may be claimed for it now."""
+        if self._stopping:
+            return 0
+        if self.able:
+            # Not more than are soon carried: what is claimed here cannot be overtaken by new accounts.
+            ahead = len(self.window)
+            return max(0, 2 * self.connections - ahead) if ahead <= self.connections else 0
+        wanted = not self._probe_by_login and self._probe_due(now_ms) and not self.window
+        return 1 if wanted else 0
+
+    def next_probe_ms(self) -> int:
+        """When it is to be looked at again while it is not able; 0: not by itself."""
+        return 0 if self.able or self._probing else self.health.probe_at_ms
+
+    def waits(self) -> tuple[str, int]:
+        """Why a message cannot be tried now, and when it can be, for whoever waits for it."""
+        if self.able:
+            return "waiting for a free connection", self._office.clock.wall_ms()
+        return self.health.reason or "the upstream is paused", self.health.probe_at_ms
+
+    # What the dispatcher tells.
+
+    def add(self, parcel: Parcel) -> None:
+        """A claimed message: it is carried, or released when the upstream cannot."""
+        if self._stopping or not (self.able or self._probing or self._probe_due(self._now())):
+            self._put_back(parcel)
+            return
+        self.window.push(parcel)
+        if not self.able and not self._probing:
+            self._start_probe()
+        else:
+            self._kick()
+
+    def tick(self, now_ms: int) -> None:
+        """Starts the login that is due, if one is."""
+        if self._probe_by_login and self._probe_due(now_ms) and not self._tasks:
+            self._start_probe()
+
+    def update(self, upstream: Upstream) -> None:
+        """The settings as the store has them now."""
+        edited = upstream.edition != self.upstream.edition
+        if not edited and not upstream.pin and self.upstream.pin:
+            upstream = msgspec.structs.replace(upstream, pin=self.upstream.pin)
+        self.upstream = upstream
+        if edited:
+            self._contexts = self._office.dialer.contexts()
+            self._pace = Pace(upstream.limits.per_minute)
+            self._shrunk_until = 0.0
+        changed = upstream.health not in (self._seen, self.health)
+        self._seen = upstream.health
+        if (edited or changed) and self._told is None:
+            self._adopt(upstream.health)
+        if edited:
+            self._wake_idle()
+
+    def wind_down(self) -> None:
+        """Takes nothing more, releases what no connection has; what is on the wire goes on."""
+        self._stopping = True
+        for task in self._opening:
+            task.cancel()
+        self._release_window("the relay stopped")
+        self._wake_idle()
+
+    def cut(self) -> None:
+        """Ends what is still on the wire."""
+        for stream in list(self._flying):
+            stream.fail(Stopped(stream.session.stage, "the relay stopped"))
+
+    async def ended(self) -> None:
+        """Until no connection is left."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # Connections.
+
+    def _now(self) -> int:
+        return self._office.clock.wall_ms()
+
+    def _probe_due(self, now_ms: int) -> bool:
+        if self.able or self._probing or self._stopping or health.by_hand(self.health):
+            return False
+        return self.health.probe_at_ms <= now_ms
+
+    def _allowed(self) -> int:
+        if self._office.clock.monotonic() < self._shrunk_until:
+            return min(self._shrunk, self.connections)
+        return self.connections
+
+    def _kick(self) -> None:
+        """Sees that as many connections work as there is work for."""
+        if not self.able or not self.window:
+            return
+        if self._idle:
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+            return
+        # Until one has signed in the next might fail alike: an upstream that is down costs one try.
+        opening = len(self._opening)
+        limit = self._allowed() if self._signed else 1
+        if len(self._tasks) < self._allowed() and opening < min(limit, len(self.window)):
+            self._spawn(probe=False)
+
+    def _start_probe(self) -> None:
+        self._probing = True
+        self._spawn(probe=True)
+
+    def _spawn(self, probe: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._connection(probe))
+        self._tasks.add(task)
+        self._opening.add(task)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._opening.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.get("transport").error("connection_task", upstream=self.upstream.name, error=error)
+        if self.window and not self.able and not self._probing:
+            self._release_window(self.health.reason)
+        self._kick()
+        self._superior.hungry()
+
+    async def _connection(self, probe: bool) -> None:
+        """The life of one connection: sign in, carry while there is work, idle, end."""
+        stream: Stream | None = None
+        edition = self.upstream.edition
+        try:
+            stream = await self._sign_in()
+            if stream is None:
+                return
+            self._opened(probe)
+            one = probe
+            while (parcel := await self._next(stream, edition, one)) is not None:
+                one = False
+                stream = await self._carry(stream, parcel)
+                if stream is None or not stream.usable:
+                    return
+        finally:
+            if stream is not None:
+                self._signed -= 1
+                stream.close()
+            if probe:
+                self._probing = False
+
+    def _opened(self, probe: bool) -> None:
+        self._opening.discard(_this_task())
+        self._signed += 1
+        if probe and self._probe_by_login:
+            self._recover()
+        for _ in range(min(len(self.window), self._allowed())):
+            self._kick()
+
+    async def _sign_in(self) -> Stream | None:
+        """A connection, or None once the trouble was dealt with."""
+        upstream = self.upstream
+        try:
+            signed = await self._office.dialer.sign_in(upstream, self._contexts)
+        except TransportError as error:
+            known = error.trouble or trouble.of_exception(error.stage, error)
+            self._suffer(known)
+            return None
+        if signed.pin and upstream.edition == self.upstream.edition:
+            self.upstream = msgspec.structs.replace(self.upstream, pin=signed.pin)
+            ident, edition, pin = upstream.id, upstream.edition, signed.pin
+            self._office.records.keep(lambda: self._office.store.pin(ident, edition, pin))
+        return signed.stream
+
+    async def _next(self, stream: Stream, edition: int, one: bool) -> Parcel | None:
+        """The next message for this connection; None: it is to end."""
+        office = self._office
+        while True:
+            if not self._goes_on(stream, edition, one):
+                return None
+            if office.records.outstanding > OUTSTANDING:
+                await office.records.settled()
+            wait_s = self._pace.wait_s(office.clock.monotonic())
+            if wait_s > 0 and self.window:
+                if wait_s > office.idle_s:
+                    asyncio.get_running_loop().call_later(wait_s, self._kick)
+                    return None
+                await self._rest(stream, wait_s)
+                continue
+            parcel = self.window.pop()
+            if parcel is None:
+                self._superior.hungry()
+                if not await self._rest(stream, office.idle_s):
+                    return None
+            elif self._superior.may_go(parcel, self.upstream.id):
+                self._pace.start(office.clock.monotonic())
+                return parcel
+            else:
+                self._put_back(parcel)
+                if one:
+                    return None
+
+    def _goes_on(self, stream: Stream, edition: int, one: bool) -> bool:
+        if self._stopping or edition != self.upstream.edition or not stream.usable:
+            return False
+        limit = self.upstream.limits.per_connection
+        if limit and stream.carried >= limit:
+            return False
+        if self._signed > self._allowed():
+            return False
+        return self.able or one
+
+    async def _rest(self, stream: Stream, seconds: float) -> bool:
+        """Waits idle for work; False when the time is over or the connection ended."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, waiter)
+        stream.on_end = lambda: _wake(waiter)
+        self._idle.append(waiter)
+        try:
+            await waiter
+        finally:
+            stream.on_end = None
+            timer.cancel()
+            given_work = waiter not in self._idle
+            if not given_work:
+                self._idle.remove(waiter)
+        return given_work and stream.usable
+
+    def _wake_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for waiter in idle:
+            _wake(waiter)
+
+    # Messages.
+
+    async def _carry(self, stream: Stream, parcel: Parcel) -> Stream | None:
+        """Tries one message; gives the connection to go on with."""
+        outcome = await self._try(stream, parcel)
+        if outcome is not None and outcome.stale:
+            # The server had ended a kept connection: that says nothing about the message.
+            stream.close()
+            self._signed -= 1
+            fresh: Stream | None = None
+            try:
+                fresh = await self._sign_in() if not self._stopping else None
+            finally:
+                if fresh is None:
+                    self._put_back(parcel)
+            if fresh is None:
+                self._signed += 1
+                return stream
+            self._signed += 1
+            stream = fresh
+            outcome = await self._try(stream, parcel)
+        if outcome is not None:
+            self._finish(parcel, outcome)
+        return stream
+
+    async def _try(self, stream: Stream, parcel: Parcel) -> attempt.Outcome | None:
+        """What a try came to; None where it broke for a reason of ours: then it is released."""
+        deed = attempt.Try(stream, parcel, self.upstream, self._office.data, lambda: self._stopping)
+        self._flying[stream] = parcel
+        try:
+            return await deed.run()
+        except BaseException as error:
+            dead = Stopped(Stage.DATA, "trouble of our own")
+            stream.fail(dead)
+            self._delay(parcel)
+            if not isinstance(error, Exception):
+                raise
+            text = error.private if isinstance(error, WaypostError) else repr(error)
+            log.get("transport").error("try_broke", upstream=self.upstream.name, error=text)
+            return None
+        finally:
+            self._flying.pop(stream, None)
+
+    def _finish(self, parcel: Parcel, outcome: attempt.Outcome) -> None:
+        """Health and holds first, so that the record can say when the next try is."""
+        office = self._office
+        now_ms = self._now()
+        upstream = self.upstream
+        known = outcome.trouble
+        due_ms = now_ms
+        if known is not None and known.scope is Scope.SENDER_HELD:
+            self._superior.hold(parcel, known)
+        elif known is not None:
+            due_ms = self._suffer(known)
+        self._count_lost(outcome)
+        if outcome.accepted:
+            self._recover()
+            self._superior.passed(parcel)
+        elif not self.able and known is None and not outcome.lost:
+            self._probe_again(now_ms)
+        record = attempt.report(
+            parcel, upstream, outcome, office.rules, (now_ms, office.clock.chance(), due_ms)
+        )
+        office.records.record(record)
+        if record.next_ms:
+            self._superior.hungry()
+
+    def _count_lost(self, outcome: attempt.Outcome) -> None:
+        if outcome.lost is None:
+            self._lost_row = 0
+            return
+        self._lost_row += 1
+        if not self.able:
+            self._suffer(outcome.lost)
+        elif self._lost_row >= health.LOST_ROW:
+            self._lost_row = 0
+            self._suffer(health.lost_row(outcome.lost.stage, outcome.lost.reason))
+
+    def _put_back(self, parcel: Parcel) -> None:
+        """Released untried, in its place in the order."""
+        hint, next_ms = self.waits()
+        self._office.store.no_try(parcel.id, hint, next_ms)
+        self._office.records.release(parcel, parcel.due_ms, "" if self.able else hint)
+
+    def _delay(self, parcel: Parcel) -> None:
+        now_ms = self._now()
+        self._office.store.no_try(parcel.id, "temporary trouble", now_ms + AGAIN_MS)
+        self._office.records.release(parcel, now_ms + AGAIN_MS, "temporary trouble")
+
+    def _release_window(self, reason: str) -> None:
+        for parcel in self.window.drain():
+            next_ms = self.health.probe_at_ms
+            self._office.store.no_try(parcel.id, reason, next_ms)
+            self._office.records.release(parcel, parcel.due_ms, reason)
+
+    # Health.
+
+    def _suffer(self, known: Trouble) -> int:
+        """Trouble of the upstream's: fewer connections, or a pause. When the next try is due."""
+        now_ms = self._now()
+        others = self._signed if known.stage in trouble.LOGIN_STAGES else self._signed - 1
+        slight = known.crowded or known.stage in (Stage.CONNECT, Stage.GREETING)
+        if known.scope is Scope.UPSTREAM_FAILING and slight and others > 0 and self.able:
+            self._shrunk = others
+            self._shrunk_until = self._office.clock.monotonic() + SHRUNK_S
+            return now_ms + AGAIN_MS
+        chance = self._office.clock.chance()
+        self._probe_by_login = known.stage in trouble.LOGIN_STAGES
+        self._tell(health.worse(self.upstream, self.health, known, now_ms, chance))
+        self._release_window(self.health.reason)
+        self._wake_idle()
+        return self.health.probe_at_ms
+
+    def _recover(self) -> None:
+        now_ms = self._now()
+        if self.health.state is UpstreamState.OK:
+            if not self.health.last_success_ms:
+                self._tell(health.better(self.upstream, self.health, now_ms))
+            return
+        self._tell(health.better(self.upstream, self.health, now_ms))
+        self._superior.hungry()
+
+    def _probe_again(self, now_ms: int) -> None:
+        """The probing message was refused for its own sake: that tells nothing, the next is tried."""
+        changed = msgspec.structs.replace(self.health, probe_at_ms=max(1, now_ms))
+        self._tell(health.Change(changed, None))
+
+    def _tell(self, change: health.Change) -> None:
+        self.health = self._told = change.health
+        store, ident, edition = self._office.store, self.upstream.id, self.upstream.edition
+
+        def ask() -> asyncio.Future[None]:
+            kept = store.health(ident, edition, change.health, change.event)
+            kept.add_done_callback(lambda _: self._kept(change.health))
+            return kept
+
+        self._office.records.keep(ask)
+
+    def _kept(self, told: Health) -> None:
+        if self._told is told:
+            self._told = None
+
+    def _adopt(self, told: Health) -> None:
+        """Somebody edited, paused or resumed it."""
+        self.health = told
+        self._lost_row = 0
+        if told.state is UpstreamState.OK:
+            for _ in range(min(len(self.window), self._allowed())):
+                self._kick()
+        else:
+            self._probe_by_login = False
+            self._release_window(told.reason)
+            self._wake_idle()
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

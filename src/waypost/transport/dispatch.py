@@ -1,0 +1,328 @@
+"""Which message goes to which upstream now: fresh ones from their commit, waiting ones from the store.
+
+Promises that what is due is found without looking at what is not, that accounts go in turn, and that a
+sick upstream or a held sender parks its mail without a word to each message. Knows nothing of
+connections or of what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from waypost import log
+from waypost.clock import Clock
+from waypost.core.errors import StoreAway
+from waypost.core.event import Event, Kind
+from waypost.core.facts import Directory, Sender
+from waypost.core.message import Acceptance, Parcel
+from waypost.core.upstream import Upstream, UpstreamState
+from waypost.store.contract import Lane, RelayStore
+from waypost.transport import attempt, schedule
+from waypost.transport.courier import Courier, Office
+from waypost.transport.flow.records import Records
+from waypost.transport.link.connect import Dialer
+from waypost.transport.trouble import Trouble
+
+TICK_S = 15.0  # the longest time between two looks
+AWAY_S = 1.0  # between looks while the store is away
+CLAIM_ONCE = 50  # messages of a parked lane looked at for being overdue
+LAST_WORDS_S = 5.0  # for outcomes to reach the store at the end
+
+
+class Dispatcher:
+    """The `Taker`: attach it to the store, start it, stop it before the store is closed."""
+
+    def __init__(
+        self,
+        store: RelayStore,
+        dialer: Dialer,
+        clock: Clock,
+        rules: schedule.QueueRules,
+        data: Path,
+        idle_s: float = 30.0,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._records = Records(store)
+        self._office = Office(store, self._records, dialer, clock, rules, data, idle_s)
+        self._couriers: dict[int, Courier] = {}
+        self._retiring: set[Courier] = set()
+        self._facts: Directory | None = None
+        self._settings: dict[int, Upstream] = {}
+        self._by_upstream: dict[int, list[Sender]] = {}
+        self._held: dict[int, int] = {}  # sender -> when one of its messages is tried again
+        self._trying: dict[int, int] = {}  # held sender -> the message that tries it
+        self._unwanted: list[tuple[int, str, int]] = []
+        self._turn = 0
+        self._wake: asyncio.Event | None = None
+        self._scan: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # The life of it.
+
+    async def start(self) -> None:
+        """Begins to look for what is due. Raises `StoreAway`."""
+        self._wake = asyncio.Event()
+        self._refresh()
+        self._scan = asyncio.get_running_loop().create_task(self._look_on())
+
+    async def stop(self, grace_s: float = 30.0) -> None:
+        """Begins nothing new, finishes what is on the wire, releases the rest."""
+        self._stopping = True
+        if self._scan is not None:
+            self._scan.cancel()
+            await asyncio.wait({self._scan})
+        couriers = [*self._couriers.values(), *self._retiring]
+        for courier in couriers:
+            courier.wind_down()
+        ending = [asyncio.ensure_future(courier.ended()) for courier in couriers]
+        if ending:
+            _, late = await asyncio.wait(ending, timeout=grace_s)
+            for courier in couriers:
+                courier.cut()
+            if late:
+                await asyncio.wait(late)
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._records.settled()
+        except TimeoutError:
+            self._records.give_up()
+
+    # The Taker.
+
+    def wants(self, acceptance: Acceptance) -> bool:
+        if self._stopping or self._facts is None:
+            return False
+        sender = self._facts.senders.get(acceptance.sender_id)
+        courier = self._route(sender) if sender is not None else None
+        if sender is None or courier is None or acceptance.hold_until_ms:
+            return False
+        if sender.id in self._held or sender.held:
+            hint = sender.held or "the sender is held"
+            self._unwanted.append((acceptance.id, hint, self._held.get(sender.id, 0)))
+            return False
+        if courier.has_room_for(acceptance.account_id):
+            return True
+        self._unwanted.append((acceptance.id, *courier.waits()))
+        return False
+
+    def take(self, parcel: Parcel) -> None:
+        sender = self._facts.senders.get(parcel.sender_id) if self._facts else None
+        courier = self._route(sender) if sender is not None else None
+        if courier is None or self._stopping:
+            self._records.release(parcel, parcel.due_ms, "")
+            return
+        courier.add(parcel)
+
+    def stirred(self) -> None:
+        unwanted, self._unwanted = self._unwanted, []
+        for message_id, hint, next_ms in unwanted:
+            self._store.no_try(message_id, hint, next_ms)
+        self.hungry()
+
+    # The superior of couriers.
+
+    def may_go(self, parcel: Parcel, upstream_id: int) -> bool:
+        try:
+            self._refresh()
+        except StoreAway:
+            return True  # what was known when it was claimed holds on
+        assert self._facts is not None
+        sender = self._facts.senders.get(parcel.sender_id)
+        account = self._facts.accounts.get(parcel.account_id)
+        if sender is None or account is None or not account.enabled:
+            return False
+        if (sender.id in self._held or sender.held) and self._trying.get(sender.id) != parcel.id:
+            return False
+        if sender.upstream_id == upstream_id:
+            return True
+        courier = self._route(sender)
+        return courier is not None and courier.upstream.id == upstream_id
+
+    def hold(self, parcel: Parcel, known: Trouble) -> None:
+        now_ms = self._clock.wall_ms()
+        sender_id = parcel.sender_id
+        self._trying.pop(sender_id, None)
+        probe_ms = now_ms + schedule.message_probe_ms(self._clock.chance())
+        fresh = sender_id not in self._held
+        self._held[sender_id] = probe_ms
+        sender = self._facts.senders.get(sender_id) if self._facts else None
+        event = None
+        if fresh and not (sender and sender.held):
+            owner = sender.owner_id if sender else None
+            event = Event(now_ms, Kind.SENDER_HELD, known.reason, owner, sender_id=sender_id)
+        reason = known.reason
+        self._records.keep(lambda: self._store.hold(sender_id, reason, probe_ms, event))
+
+    def passed(self, parcel: Parcel) -> None:
+        sender_id = parcel.sender_id
+        if not self._held or sender_id not in self._held:
+            return
+        del self._held[sender_id]
+        self._trying.pop(sender_id, None)
+        sender = self._facts.senders.get(sender_id) if self._facts else None
+        text = f"mail from {sender.address if sender else 'it'} is taken again"
+        owner = sender.owner_id if sender else None
+        now_ms = self._clock.wall_ms()
+        event = Event(now_ms, Kind.SENDER_RELEASED, text, owner, sender_id=sender_id)
+        self._records.keep(lambda: self._store.hold(sender_id, "", 0, event))
+        self.hungry()
+
+    def hungry(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    # Looking.
+
+    async def _look_on(self) -> None:
+        assert self._wake is not None
+        while True:
+            self._wake.clear()
+            try:
+                wait_s = await self._look()
+            except StoreAway as error:
+                log.get("transport").warning("store_away", error=error.private)
+                wait_s = AWAY_S
+                await asyncio.sleep(AWAY_S)
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> float:
+        """Starts all that can start now; how long until the next look, in seconds."""
+        self._refresh()
+        now_ms = self._clock.wall_ms()
+        for courier in list(self._couriers.values()):
+            courier.tick(now_ms)
+        open_to: dict[int, Courier] = {}
+        parked: list[int] = []
+        for sender in [s for senders in self._by_upstream.values() for s in senders]:
+            found = self._courier_for(sender, now_ms)
+            if found is None:
+                parked.append(sender.id)
+            else:
+                open_to[sender.id] = found
+        lanes = await self._store.lanes([*open_to, *parked])
+        assert self._facts is not None
+        later = [now_ms + int(TICK_S * 1000)]
+        due: dict[Courier, list[Lane]] = {}
+        for lane in lanes:
+            if lane.due_ms > now_ms:
+                later.append(lane.due_ms)
+                continue
+            account = self._facts.accounts.get(lane.account_id)
+            courier = open_to.get(lane.sender_id)
+            if courier is None or account is None or not account.enabled:
+                if now_ms - lane.due_ms >= self._rules.hold_max_ms:
+                    await self._expire(lane, now_ms)
+                continue
+            due.setdefault(courier, []).append(lane)
+        for courier, waiting in due.items():
+            await self._claim(courier, waiting, now_ms)
+        later += [at for c in self._couriers.values() if (at := c.next_probe_ms()) > now_ms]
+        later += [at for at in self._held.values() if at > now_ms]
+        return max(min(later) - now_ms, 1) / 1000
+
+    async def _claim(self, courier: Courier, waiting: list[Lane], now_ms: int) -> None:
+        """Fills the courier's room from the lanes, accounts in turn."""
+        self._turn += 1
+        accounts = sorted({lane.account_id for lane in waiting})
+        start = self._turn % len(accounts)
+        order = {account: (index - start) % len(accounts) for index, account in enumerate(accounts)}
+        waiting = sorted(waiting, key=lambda lane: (order[lane.account_id], lane.due_ms))
+        while waiting and (room := courier.room(now_ms)) > 0:
+            share = max(1, room // len(waiting))
+            again: list[Lane] = []
+            for lane in waiting:
+                if (room := courier.room(now_ms)) <= 0:
+                    return
+                trial = lane.sender_id in self._held
+                limit = 1 if trial else min(share, room)
+                parcels = await self._store.claim(lane, now_ms, limit)
+                for parcel in parcels:
+                    if trial:
+                        self._trying[lane.sender_id] = parcel.id
+                        self._held[lane.sender_id] = now_ms + schedule.MESSAGE_PROBE_MS
+                    self._give(courier, parcel, now_ms)
+                if len(parcels) == limit and not trial:
+                    again.append(lane)
+            waiting = again
+
+    def _give(self, courier: Courier, parcel: Parcel, now_ms: int) -> None:
+        if schedule.overdue(self._rules, parcel.accepted_ms, now_ms):
+            self._records.record(attempt.expired(parcel, courier.upstream, now_ms))
+        elif self._stopping:
+            self._records.release(parcel, parcel.due_ms, "")
+        else:
+            courier.add(parcel)
+
+    async def _expire(self, lane: Lane, now_ms: int) -> None:
+        """Ends the mail of a parked lane that was queued for as long as any may be."""
+        assert self._facts is not None
+        courier = self._couriers.get(self._facts.senders[lane.sender_id].upstream_id)
+        if courier is None:
+            return
+        for parcel in await self._store.claim(lane, now_ms, CLAIM_ONCE):
+            if schedule.overdue(self._rules, parcel.accepted_ms, now_ms):
+                self._records.record(attempt.expired(parcel, courier.upstream, now_ms))
+            else:
+                self._records.release(parcel, parcel.due_ms, "")
+
+    def _courier_for(self, sender: Sender, now_ms: int) -> Courier | None:
+        """Who may claim this sender's mail now, if anybody."""
+        if sender.held and sender.id not in self._held:
+            self._held[sender.id] = now_ms  # held before this process began: tried once, soon
+        if self._held.get(sender.id, 0) > now_ms:
+            return None
+        courier = self._route(sender)
+        return courier if courier is not None and courier.room(now_ms) > 0 else None
+
+    def _route(self, sender: Sender) -> Courier | None:
+        """The courier of its upstream, or of the fallback while that cannot and the fallback can."""
+        courier = self._couriers.get(sender.upstream_id)
+        if courier is None or courier.able or courier.upstream.fallback_id is None:
+            return courier
+        instead = self._couriers.get(courier.upstream.fallback_id)
+        return instead if instead is not None and instead.able else courier
+
+    # Facts.
+
+    def _refresh(self) -> None:
+        """Takes over what changed in the settings. Raises `StoreAway`."""
+        facts = self._store.directory()
+        settings = self._store.upstreams()
+        if facts is self._facts and settings is self._settings:
+            return
+        previous, self._facts, self._settings = self._facts, facts, settings
+        by_upstream: dict[int, list[Sender]] = {}
+        for sender in facts.senders.values():
+            by_upstream.setdefault(sender.upstream_id, []).append(sender)
+            self._see_hold(sender, previous)
+        self._by_upstream = by_upstream
+        for upstream in settings.values():
+            courier = self._couriers.get(upstream.id)
+            if courier is None:
+                self._couriers[upstream.id] = Courier(upstream, self._office, self)
+            else:
+                courier.update(upstream)
+        for upstream_id in [ident for ident in self._couriers if ident not in settings]:
+            gone = self._couriers.pop(upstream_id)
+            gone.wind_down()
+            self._retiring = {courier for courier in self._retiring if courier.busy} | {gone}
+        self.hungry()
+
+    def _see_hold(self, sender: Sender, previous: Directory | None) -> None:
+        """A hold that was ended by somebody else is ended here."""
+        before = previous.senders.get(sender.id) if previous is not None else None
+        if before is not None and before.held and not sender.held:
+            self._held.pop(sender.id, None)
+            self._trying.pop(sender.id, None)
+
+    @property
+    def health(self) -> dict[int, UpstreamState]:
+        """The state of each upstream as it is seen now."""
+        return {ident: courier.health.state for ident, courier in self._couriers.items()}

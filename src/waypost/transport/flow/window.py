@@ -1,0 +1,89 @@
+"""The ready messages of one upstream, accounts in turn, and the pace they may start at.
+
+Promises that an account with one message is never behind more than one of each other account. Knows
+nothing of time (an argument) or of how messages are delivered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from waypost.core.message import Parcel
+
+MINUTE_S = 60.0
+
+
+class Window:
+    """Claimed messages that no connection has taken yet. The next is of the account whose turn it is."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, deque[Parcel]] = {}
+        self._turn: deque[int] = deque()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def of(self, account_id: int) -> int:
+        """How many of this account wait here."""
+        lane = self._lanes.get(account_id)
+        return len(lane) if lane else 0
+
+    def push(self, parcel: Parcel) -> None:
+        lane = self._lanes.get(parcel.account_id)
+        if lane is None:
+            lane = self._lanes[parcel.account_id] = deque()
+            self._turn.append(parcel.account_id)
+        lane.append(parcel)
+        self._count += 1
+
+    def push_first(self, parcel: Parcel) -> None:
+        """Puts back what was taken: it is the very next."""
+        account_id = parcel.account_id
+        if account_id in self._lanes:
+            self._turn.remove(account_id)
+        self._lanes.setdefault(account_id, deque()).appendleft(parcel)
+        self._turn.appendleft(account_id)
+        self._count += 1
+
+    def pop(self) -> Parcel | None:
+        if not self._turn:
+            return None
+        account_id = self._turn.popleft()
+        lane = self._lanes[account_id]
+        parcel = lane.popleft()
+        if lane:
+            self._turn.append(account_id)
+        else:
+            del self._lanes[account_id]
+        self._count -= 1
+        return parcel
+
+    def drain(self) -> list[Parcel]:
+        """All of them; none is left."""
+        all_of_them = [parcel for lane in self._lanes.values() for parcel in lane]
+        self._lanes.clear()
+        self._turn.clear()
+        self._count = 0
+        return all_of_them
+
+
+class Pace:
+    """So many starts in any 60 seconds; 0 is no limit."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._starts: deque[float] = deque()
+
+    def wait_s(self, now_s: float) -> float:
+        """How long until one may start; 0 is now."""
+        if not self._per_minute or len(self._starts) < self._per_minute:
+            return 0.0
+        return max(0.0, self._starts[0] + MINUTE_S - now_s)
+
+    def start(self, now_s: float) -> None:
+        if not self._per_minute:
+            return
+        self._starts.append(now_s)
+        while len(self._starts) > self._per_minute:
+            self._starts.popleft()

@@ -1,0 +1,37 @@
+"""Whether this process may be sent work: its phase, and whether it can reach its store.
+
+Promises to be not ready while it starts and stops. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+from waypost.core.errors import StoreAway
+
+
+class Phase(enum.StrEnum):
+    """Of the relay's process."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+
+
+class Readiness:
+    """The phase, and a probe of the store that raises `StoreAway` when it cannot be reached."""
+
+    def __init__(self, probe: Callable[[], object]) -> None:
+        self.phase = Phase.STARTING
+        self._probe = probe
+
+    def trouble(self) -> str:
+        """Why the relay is not ready, in plain words; empty when it is."""
+        if self.phase is not Phase.READY:
+            return f"the relay is {self.phase}"
+        try:
+            self._probe()
+        except StoreAway as away:
+            return away.public
+        return ""

@@ -1,0 +1,137 @@
+"""The layer of lines, both ends: commands cut out of a read, data un-dotted, data dotted.
+
+Promises: however the input is cut, the same lines, octets and end of data come out; what is kept
+back is bounded (an unfinished command line; four octets of data). Message data is searched by
+`bytes.find` and changed by `bytes.replace`, never line by line. Knows no command.
+"""
+
+from __future__ import annotations
+
+import enum
+
+AUTH_LINE_OCTETS = 12_288  # RFC 4954 4, CR LF included; the longest of all lines
+LINE_OCTETS_MAX = (
+    2 * AUTH_LINE_OCTETS
+)  # an endless line is thrown away up to here, then the session ends
+
+END_OF_DATA = b"\r\n.\r\n"  # RFC 5321 4.1.1.4, and nothing else
+
+
+class Fault(enum.Enum):
+    """What is wrong with a line as such."""
+
+    BARE_LF = "bare LF"
+    ENDLESS = "endless"
+
+
+class CommandLines:
+    """Takes complete lines out of what was read."""
+
+    __slots__ = ("_at", "_buffer")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._buffer) - self._at
+
+    def feed(self, data: bytes) -> None:
+        """Appends what was read."""
+        self._buffer = self._buffer[self._at :] + data if len(self) else data
+        self._at = 0
+
+    def line(self) -> bytes | Fault | None:
+        """The next line without CR LF, or None: it is not complete.
+
+        After `BARE_LF` the bad line is gone, with what follows it up to CR LF or the end of what
+        was read: one answer for one bad line, and a peer that waits behind its LF gets it at once.
+        After `ENDLESS` the session must end.
+        """
+        start = self._at
+        buffer = self._buffer
+        end = buffer.find(b"\n", start)
+        if end < 0:
+            return Fault.ENDLESS if len(buffer) - start > LINE_OCTETS_MAX else None
+        if end - start >= LINE_OCTETS_MAX:
+            return Fault.ENDLESS
+        if end > start and buffer[end - 1] == 13:
+            self._at = end + 1
+            return buffer[start : end - 1]
+        whole = buffer.find(b"\r\n", end)
+        self._at = len(buffer) if whole < 0 else whole + 2
+        return Fault.BARE_LF
+
+    def take(self) -> bytes:
+        """Everything that is left, taken out."""
+        left = self._buffer[self._at :] if self._at else self._buffer
+        self._buffer = b""
+        self._at = 0
+        return left
+
+
+class DataReader:
+    """Reads one message's data from behind the 354 to its end, un-dotted. `octets`: so far."""
+
+    __slots__ = ("_held", "_skip", "octets")
+
+    def __init__(self) -> None:
+        self._held = b"\r\n"  # the line end before the data, so that a lone dot can come first
+        self._skip = 2
+        self.octets = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Un-dotted octets (maybe none), and what follows the end of data, or None: no end yet."""
+        buffer = self._held + data
+        behind: bytes | None = None
+        dotted = buffer.find(b"\r\n.")
+        end = buffer.find(END_OF_DATA, dotted) if dotted >= 0 else -1
+        if end >= 0:
+            behind = buffer[end + len(END_OF_DATA) :]
+            stop = end + 2
+        else:
+            stop = len(buffer) - _tail(buffer)
+            self._held = buffer[stop:]
+        piece = buffer[self._skip : stop]
+        if -1 < dotted < stop - 2:
+            # The search began in front of what is skipped, so that a first line's dot is found too.
+            piece = buffer[:stop].replace(b"\r\n.", b"\r\n")[self._skip :]
+        if stop >= 2:
+            self._skip = 0
+        self.octets += len(piece)
+        return piece, behind
+
+
+def _tail(buffer: bytes) -> int:
+    """How many of the last octets may be the beginning of the end of data."""
+    for length in (4, 3, 2, 1):
+        if buffer.endswith(END_OF_DATA[:length]):
+            return length
+    return 0
+
+
+class DotStuffer:
+    """Doubles the dots at the beginnings of lines (RFC 5321 4.5.2), over the borders of chunks.
+
+    A dot behind a bare LF is doubled too: a mended message has none, and if ever one had, it could
+    not end the data of a server that is lax about line ends (SMTP smuggling).
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last = b"\r\n"
+
+    def stuff(self, chunk: bytes) -> bytes:
+        """The chunk as it goes on the wire."""
+        if not chunk:
+            return chunk
+        out = chunk.replace(b"\n.", b"\n..")
+        if chunk[0] == 46 and self._last[-1:] == b"\n":
+            out = b"." + out
+        self._last = chunk[-2:] if len(chunk) > 1 else self._last[-1:] + chunk
+        return out
+
+    def end(self) -> bytes:
+        """What ends the data: exactly one CR LF . CR LF stands at the end of all."""
+        return b".\r\n" if self._last == b"\r\n" else END_OF_DATA

@@ -1,0 +1,107 @@
+"""Addresses: what is one, how it is kept, and that reading what was shown gives the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.core.address import ADDRESS_OCTETS, Address, make, parse
+from waypost.core.errors import AddressError, NonAsciiLocalPart
+
+GOOD = {
+    "a@b": "a@b",
+    "Alice.B+tag@Example.COM": "Alice.B+tag@example.com",
+    '"a b"@example.com': '"a b"@example.com',
+    '"plain"@example.com': "plain@example.com",
+    '"a@b"@example.com': '"a@b"@example.com',
+    '"a\\"b"@example.com': '"a\\"b"@example.com',
+    '"a\\b"@example.com': "ab@example.com",
+    '""@example.com': '""@example.com',
+    "a@bücher.example": "a@xn--bcher-kva.example",
+    "a@BÜCHER.example": "a@xn--bcher-kva.example",
+    "a@xn--bcher-kva.example": "a@xn--bcher-kva.example",
+    "a@[192.0.2.1]": "a@[192.0.2.1]",
+    "a@[IPv6:2001:DB8::1]": "a@[ipv6:2001:db8::1]",
+    "a@_dmarc.example": "a@_dmarc.example",
+    "x" * 64 + "@b.example": "x" * 64 + "@b.example",
+}
+
+BAD = [
+    "",
+    "@",
+    "a",
+    "a@",
+    "@b",
+    "a@b@c",
+    "a b@c",
+    ".a@b",
+    "a.@b",
+    "a..b@c",
+    "a@b.",
+    "a@.b",
+    "a@b..c",
+    "a@-b",
+    "a@b-",
+    "a@b c",
+    "a@b\r\nRCPT TO:<x@y>",
+    "a\n@b",
+    "a\0@b",
+    '"a\r\n"@b',
+    '"a"b@c',
+    "<a@b>",
+    "a@[1.2.3]",
+    "a@[x]",
+    "a@[192.0.2.1",
+    "x" * 65 + "@b",
+    "a@" + "b" * 64,
+    "a@" + ".".join(["b" * 50] * 6),
+    "a@b\u202e",
+    "a@\ufeff\u202eb",
+    "a@b\udc80",
+    "a@b\0",
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), GOOD.items())
+def test_good_ones(text: str, shown: str) -> None:
+    address = parse(text)
+    assert str(address) == shown
+    assert parse(str(address)) == address
+    assert len(str(address).encode()) <= ADDRESS_OCTETS
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_bad_ones(text: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse(text)
+    assert caught.value.public.isascii()
+    assert caught.value.public.isprintable()
+
+
+@pytest.mark.parametrize("local", ["jürgen", '"ü"', "用户", "a\udce9"])
+def test_a_local_part_that_is_not_ascii(local: str) -> None:
+    with pytest.raises(NonAsciiLocalPart):
+        make(local, "example.com")
+
+
+def test_addresses_are_compared_whole_and_in_any_case() -> None:
+    assert parse("Bob@Example.com").key == parse("bOB@eXAMPLE.COM").key
+    assert parse("bob@example.com").key != parse("bob@example.com.evil").key
+    assert parse('"bob"@example.com').key == parse("bob@example.com").key
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_an_address_or_our_error(text: str) -> None:
+    try:
+        address = parse(text)
+    except AddressError:
+        return
+    assert str(address).isascii()
+    assert str(address).isprintable()
+    assert parse(str(address)) == address
+
+
+@given(st.from_regex(r"[a-z0-9]{1,9}(\.[a-z0-9]{1,9}){0,3}", fullmatch=True))
+def test_every_host_name_is_kept(domain: str) -> None:
+    assert make("a", domain.upper()) == Address("a", domain)

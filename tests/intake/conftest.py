@@ -1,0 +1,299 @@
+"""A relay's front half on loopback: real sockets, sessions, rules and spool; a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import smtplib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import uvloop
+
+from waypost.clock import SystemClock
+from waypost.core.address import parse
+from waypost.core.errors import StoreAway
+from waypost.core.facts import Account, Directory, Key, RecipientsFrom, Sender
+from waypost.core.ident import IdentMaker
+from waypost.core.message import Acceptance, Changed, Committed, SpoolPart
+from waypost.core.verdict import Refusal, Settled
+from waypost.intake.accept import Door
+from waypost.intake.auth import Throttle
+from waypost.intake.bounds import Disk, Memory, SessionCaps
+from waypost.intake.certificate import Certificate, made
+from waypost.intake.house import Collaborators, House, Patience
+from waypost.intake.smtp_server import Listener, SmtpServer
+from waypost.policy.judge import Rules
+from waypost.store.connect import prepare
+from waypost.store.contract import RefusalNote
+from waypost.store.spool import Spool
+
+T = TypeVar("T")
+SECRET = "hyd-mail-" + "a" * 40
+ENVELOPE_SECRET = "hyd-mail-" + "e" * 40
+DISABLED_SECRET = "hyd-mail-" + "d" * 40
+
+
+class FakeClock(SystemClock):
+    """The machine's, and as much later as a test says."""
+
+    def __init__(self) -> None:
+        self.later_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.later_s
+
+
+def directory(generation: int = 1, enabled: bool = True, account: bool = True) -> Directory:
+    accounts = (Account(1, "acme", account, False, 0, None, None, 0),)
+    keys = tuple(
+        Key(number, 1, "k", hashlib.sha256(secret.encode()).digest(), secret[-4:], on, kind, 0)
+        for number, secret, on, kind in (
+            (1, SECRET, enabled, RecipientsFrom.HEADERS),
+            (2, ENVELOPE_SECRET, enabled, RecipientsFrom.ENVELOPE),
+            (3, DISABLED_SECRET, False, RecipientsFrom.HEADERS),
+        )
+    )
+    sender = Sender(1, parse("app@example.com"), None, True, frozenset(), 1, "", None, "")
+    return Directory(generation, accounts, keys, (sender,), None)
+
+
+class FakeStore:
+    """Keeps what was committed and refused; answers as it is told."""
+
+    def __init__(self) -> None:
+        self.facts = directory()
+        self.away = False
+        self.credits: int | None = 100
+        self.room = 100
+        self.commits: list[Acceptance] = []
+        self.bodies: dict[int, bytes] = {}
+        self.refusals: list[RefusalNote] = []
+        self.used_keys: list[int] = []
+        self.verdicts: list[Refusal | Changed] = []
+        self.outcome: Callable[[Acceptance], Settled] = lambda a: Settled(
+            a.id, queued=0, sent=len(a.addressees), failed=0
+        )
+        self.waits: list[float] = []
+        self.gate: asyncio.Event | None = None
+        self.data = Path()
+
+    def directory(self) -> Directory:
+        if self.away:
+            raise StoreAway("away")
+        return self.facts
+
+    def balance(self, account_id: int) -> int | None:
+        return self.credits
+
+    def rate_room(self, key_id: int, per_minute: int, now_ms: int) -> int:
+        return self.room
+
+    def refuse(self, note: RefusalNote) -> None:
+        self.refusals.append(note)
+
+    def used(self, key_id: int, now_ms: int) -> None:
+        self.used_keys.append(key_id)
+
+    async def commit(self, acceptance: Acceptance) -> Committed | Refusal | Changed:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.away:
+            raise StoreAway("away")
+        if self.verdicts:
+            return self.verdicts.pop(0)
+        rest = acceptance.rest
+        if isinstance(rest, SpoolPart):
+            path = self.data / rest.name
+            self.bodies[acceptance.id] = acceptance.head + path.read_bytes()
+            path.unlink()
+        else:
+            self.bodies[acceptance.id] = acceptance.head + rest
+        self.commits.append(acceptance)
+        return Committed(acceptance.id, len(acceptance.addressees))
+
+    async def settled(self, message_id: int, wait_s: float) -> Settled:
+        self.waits.append(wait_s)
+        return self.outcome(next(a for a in self.commits if a.id == message_id))
+
+
+class Front:
+    """The running front half; `run` does something on its loop."""
+
+    def __init__(self, data: Path, rules: Rules, limits: dict[str, int]) -> None:
+        prepare(data)
+        self.data = data
+        self.store = FakeStore()
+        self.store.data = data
+        self.clock = FakeClock()
+        self.free = (10**12, 10**12)
+        self.rules = rules
+        self.limits = limits
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def build(self) -> None:
+        clock, store, limits = self.clock, self.store, self.limits
+        self.disk = Disk(lambda: self.free)
+        self.door = Door(store, self.rules, IdentMaker(0), clock, 1.0, self.data, self.disk)  # type: ignore[arg-type]
+        self.memory = Memory(limits.get("memory", 268_435_456))
+        sessions = limits.get("sessions", 2000)
+        self.certificate = Certificate(*made(self.data, "relay.test", clock.wall_ms()))
+        with_ = Collaborators(
+            door=self.door,
+            store=store,  # type: ignore[arg-type]
+            clock=clock,
+            spool=Spool(self.data, 0),
+            certificate=self.certificate,
+            caps=SessionCaps(sessions, limits.get("per_address", 200)),
+            memory=self.memory,
+            throttle=Throttle(),
+        )
+        self.house = House(with_, "relay.test", sessions, Patience())
+        listeners = []
+        self.ports: list[int] = []
+        for implicit in (False, True):
+            bound = socket.create_server(("127.0.0.1", 0), backlog=128)
+            listeners.append(Listener(bound, implicit))
+            self.ports.append(bound.getsockname()[1])
+        self.server = SmtpServer(self.house, listeners)
+
+    def start(self) -> None:
+        self._thread.start()
+        self.build()
+        self.run(self._start)
+
+    async def _start(self) -> None:
+        self.server.start()
+
+    def stop(self) -> None:
+        async def stop() -> None:
+            await self.server.stop(0.2)
+
+        self.run(stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def run(self, work: Callable[[], object]) -> object:
+        """Calls it on the loop, awaits what it gives, and gives that back."""
+
+        async def there() -> object:
+            given = work()
+            return await given if asyncio.iscoroutine(given) else given
+
+        return asyncio.run_coroutine_threadsafe(there(), self.loop).result(20)
+
+    def sweep(self, later_s: float) -> None:
+        """Lets so much time pass."""
+        self.clock.later_s += later_s
+        self.run(lambda: self.house.sweep(self.clock.monotonic()))
+
+    def smtp(self, secret: str | None = SECRET) -> smtplib.SMTP:
+        """A client that has started TLS and, given a secret, is logged in."""
+        client = smtplib.SMTP("127.0.0.1", self.ports[0], timeout=15)
+        client.ehlo("client.test")
+        client.starttls(context=trusting())
+        client.ehlo("client.test")
+        if secret is not None:
+            client.login("x", secret)
+        return client
+
+    def raw(self, secret: str | None = SECRET) -> Raw:
+        """A TLS socket on the implicit port."""
+        plain = socket.create_connection(("127.0.0.1", self.ports[1]), timeout=15)
+        talk = Raw(trusting().wrap_socket(plain))
+        assert talk.reply().startswith("220")
+        if secret is not None:
+            talk.ask("EHLO client.test")
+            assert talk.login(secret).startswith("235")
+        return talk
+
+    def plain(self) -> Raw:
+        """A socket on the STARTTLS port, before the greeting."""
+        return Raw(socket.create_connection(("127.0.0.1", self.ports[0]), timeout=15))
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Raw:
+    """A line-wise client that says exactly what it is told."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._file = connection.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def reply(self) -> str:
+        """One reply, its last line; empty at the end of the connection."""
+        while True:
+            try:
+                line = self._file.readline().decode()
+            except OSError:
+                return ""
+            if line[3:4] != "-":
+                return line.rstrip("\r\n")
+
+    def ask(self, line: str) -> str:
+        self.send(line.encode() + b"\r\n")
+        return self.reply()
+
+    def login(self, secret: str) -> str:
+        return self.ask("AUTH PLAIN " + base64.b64encode(f"\0x\0{secret}".encode()).decode())
+
+    def begin(self, *rcpts: str) -> None:
+        """MAIL, RCPT and DATA up to 354."""
+        assert self.ask("MAIL FROM:<app@example.com>").startswith("250")
+        for rcpt in rcpts or ("to@example.net",):
+            assert self.ask(f"RCPT TO:<{rcpt}>").startswith("250")
+        assert self.ask("DATA").startswith("354")
+
+    def ended(self) -> bool:
+        return self.reply() == ""
+
+    def close(self) -> None:
+        self._file.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def make_front(tmp_path: Path) -> Iterator[Callable[..., Front]]:
+    with contextlib.ExitStack() as stack:
+
+        def build(rules: dict[str, object] | None = None, **limits: int) -> Front:
+            made_rules = Rules(hostname="relay.test", **(rules or {}))  # type: ignore[arg-type]
+            front = Front(tmp_path / "data", made_rules, limits)
+            front.start()
+            stack.callback(front.stop)
+            return front
+
+        yield build
+
+
+@pytest.fixture
+def front(make_front: Callable[..., Front]) -> Front:
+    return make_front()
+
+
+MESSAGE = (
+    b"From: app@example.com\r\nTo: to@example.net\r\nSubject: hello\r\n"
+    b"Message-ID: <m@example.com>\r\nDate: Sat, 21 Nov 2026 08:00:00 +0000\r\n\r\nbody\r\n"
+)

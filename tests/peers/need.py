@@ -1,0 +1,39 @@
+"""Which programs a test needs: it is skipped where one is missing, or fails where all are required.
+
+`TEST_REQUIRE=all` (as CI sets it) makes a missing program a failure: what was not tried is not
+shown.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+OFTEN_NOT_IN_PATH = ("/usr/sbin", "/sbin", "/usr/lib/postfix/sbin")
+NODE = Path(__file__).parent / "node"
+
+
+def need(*programs: str) -> list[str]:
+    """The paths of the programs; `root` stands for being root, `nodemailer` for the npm package."""
+    found = []
+    for program in programs:
+        path = _find(program)
+        if path is None:
+            reason = f"needs {program}"
+            if os.environ.get("TEST_REQUIRE", "") == "all":
+                pytest.fail(f"{reason}, and TEST_REQUIRE=all", pytrace=False)
+            pytest.skip(reason)
+        found.append(path)
+    return found
+
+
+def _find(program: str) -> str | None:
+    if program == "root":
+        return "root" if os.geteuid() == 0 else None
+    if program == "nodemailer":
+        return str(NODE) if (NODE / "node_modules" / "nodemailer").is_dir() else None
+    path = os.pathsep.join([os.environ.get("PATH", ""), *OFTEN_NOT_IN_PATH])
+    return shutil.which(program, path=path)

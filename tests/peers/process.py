@@ -1,0 +1,108 @@
+"""Processes and ports: started for one test, waited for, and ended with everything they started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+PATIENCE_S = 30.0  # how long a healthy thing may take on a busy machine
+STEP_S = 0.02
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(
+    holds: Callable[[], bool], what: str, patience_s: float = PATIENCE_S, step_s: float = STEP_S
+) -> None:
+    """Returns as soon as `holds()`; fails with `what` was waited for when patience ends."""
+    until = time.monotonic() + patience_s
+    while not holds():
+        if time.monotonic() > until:
+            raise AssertionError(f"waited {patience_s:g} s in vain for {what}")
+        time.sleep(step_s)
+
+
+def greets(port: int) -> bool:
+    """Whether an SMTP server greets with 220 at this port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as s:
+            s.settimeout(2)
+            return s.recv(3) == b"220"
+    except OSError:
+        return False
+
+
+def listens(port: int) -> bool:
+    """Whether anything accepts connections at this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Process:
+    """A program in a process group of its own, its output in a file."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.log = log
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, patience_s: float = PATIENCE_S) -> int:
+        """The exit code."""
+        return self._process.wait(patience_s)
+
+    def signal(self, number: int) -> None:
+        """To the process alone."""
+        self._process.send_signal(number)
+
+    def stop(self, patience_s: float = PATIENCE_S + 10) -> int:
+        """SIGTERM, then SIGKILL for whatever is left of the group; the exit code."""
+        if self.running:
+            self.signal(signal.SIGTERM)
+        try:
+            code = self.wait(patience_s)
+        finally:
+            self.kill9()
+        return code
+
+    def kill9(self) -> None:
+        """SIGKILL to the whole group, and wait."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(PATIENCE_S)

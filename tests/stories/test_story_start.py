@@ -1,0 +1,193 @@
+"""Starting, stopping and being set up wrong: one clear line that says what to do, never a traceback."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peers.process import free_port, wait_until
+from peers.recording import Recording
+from peers.relay import Relay, ident_of, mail
+
+
+def one_clear_line(relay: Relay, code: int, *words: str) -> None:
+    """`serve` ends with the code and says it in one line that holds the words."""
+    done = relay.run("serve", patience_s=30)
+    assert done.returncode == code, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert "Traceback" not in done.stderr
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_wrong_certificate_path(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, tables={"tls": 'certificate = "/nowhere/cert.pem"\nkey = "/nowhere/k"'})
+    done = relay.run("serve", patience_s=30)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "/nowhere/cert.pem" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_taken_port(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", relay.submission))
+        taken.listen()
+        one_clear_line(relay, 1, str(relay.submission))
+
+
+def test_unwritable_data_directory(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    relay.data.write_text("a file, not a directory")
+    one_clear_line(relay, 1, str(relay.data))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("inline_wat = 3", ("inline_wat", "inline_wait")),
+        ('inline_wait = "soon"', ("inline_wait",)),
+        ("workers = -1", ("workers",)),
+        ("this is not TOML", ("waypost.toml",)),
+    ],
+)
+def test_broken_configuration(tmp_path: Path, settings: str, words: tuple[str, ...]) -> None:
+    relay = Relay(tmp_path, settings=settings)
+    done = relay.run("serve", patience_s=30)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr
+
+
+def test_commands_do_not_make_a_data_directory(tmp_path: Path) -> None:
+    relay = Relay(tmp_path / "here")
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    relay.folder = other
+    relay.config.unlink()
+    relay.config = other / "waypost.toml"
+    relay.config.write_text("")
+    done = relay.run("account", "list")
+    assert done.returncode == 1
+    assert not (other / "waypost-data").exists()
+    assert "Traceback" not in done.stderr
+
+
+def test_the_data_directory_is_private(relay: Relay) -> None:
+    assert stat.S_IMODE(relay.data.stat().st_mode) == 0o700
+    for path in relay.data.rglob("*"):
+        if path.is_file():
+            assert not path.stat().st_mode & 0o077, path
+
+
+def test_sigterm_ends_with_0_and_loses_nothing(relay: Relay, recording: Recording) -> None:
+    recording.answers["dot"] = "451 4.3.0 later"
+    key = relay.furnish(recording.port)
+    code, text = relay.submit(key, mail(), ["ann@example.com"])
+    assert code == 250
+    assert relay.stop() == 0
+    recording.answers.clear()
+    relay.start()
+    relay.cli("queue", "retry", "--all")
+    wait_until(lambda: relay.message(ident_of(text))["status"] == "sent", "delivery")
+    assert len(recording.messages) == 1
+    relay.audit()
+
+
+def test_commands_work_while_the_relay_is_away(relay: Relay, recording: Recording) -> None:
+    relay.furnish(recording.port)
+    assert relay.stop() == 0
+    relay.cli("credits", "add", "acme", "5", "--note", "thanks")
+    assert relay.credits() == 1005
+    assert relay.ledger()[0]["note"] in ("thanks", "") or relay.ledger()[-1]["note"] == "thanks"
+    relay.audit()
+
+
+def test_send_goes_through_the_door(relay: Relay, recording: Recording) -> None:
+    relay.furnish(recording.port)
+    relay.cli(
+        "send", "--account", "acme", "--to", "ann@example.com", "--subject", "Hi", "--text", "Ho"
+    )
+    wait_until(lambda: bool(recording.messages), "the message upstream")
+    assert b"Subject: Hi\r\n" in recording.messages[0].octets
+    assert relay.credits() == 999
+
+
+def test_changes_are_seen_at_once(relay: Relay, recording: Recording) -> None:
+    key = relay.furnish(recording.port, credits="0")
+    assert relay.submit(key, mail(), ["ann@example.com"])[0] == 451
+    relay.cli("credits", "add", "acme", "1")
+    assert relay.submit(key, mail(), ["ann@example.com"])[0] == 250
+
+
+def test_a_new_certificate_is_used_without_a_restart(relay: Relay, recording: Recording) -> None:
+    key = relay.furnish(recording.port)
+    relay.signal(signal.SIGHUP)
+    assert relay.submit(key, mail(), ["ann@example.com"])[0] == 250
+
+
+def test_backup_and_restore(
+    make_relay: Callable[..., Relay], recording: Recording, tmp_path: Path
+) -> None:
+    """The drill: back up while serving, restore elsewhere, and the queue goes on from there."""
+    relay = make_relay()
+    key = relay.furnish(recording.port)
+    recording.answers["dot"] = "451 4.3.0 later"
+    large = mail(body="y" * 70 + "\r\n" + "0123456789\r\n" * 200_000)
+    idents = [
+        ident_of(relay.submit(key, letter, ["ann@example.com"])[1]) for letter in (mail(), large)
+    ]
+    relay.cli("backup", str(tmp_path / "copy"))
+    assert relay.stop() == 0
+    recording.answers.clear()
+    other = Relay(tmp_path / "other")
+    done = other.run("restore", str(tmp_path / "copy"))
+    assert done.returncode == 0, done.stderr
+    other.start()
+    try:
+        assert other.credits() == 998
+        other.cli("queue", "retry", "--all")
+        for ident in idents:
+            wait_until(lambda i=ident: other.message(i)["status"] == "sent", "delivery")  # type: ignore[misc]
+        assert len(recording.messages) == 2
+        assert other.submit(key, mail(subject="new"), ["ann@example.com"])[0] == 250
+        other.audit()
+    finally:
+        other.stop()
+
+
+def test_doctor(relay: Relay, recording: Recording) -> None:
+    relay.furnish(recording.port)
+    assert relay.run("doctor").returncode == 0
+    relay.stop()
+    relay.submission = free_port()
+    assert relay.run("doctor").returncode in (0, 1)
+
+
+def test_secrets_are_never_shown(relay: Relay, recording: Recording, tmp_path: Path) -> None:
+    key = relay.furnish(recording.port)
+    relay.cli(
+        *("upstream", "add", "locked", "--sender", "x@locked.test", "--host", "127.0.0.1"),
+        *("--port", str(recording.port), "--encryption", "none", "--username", "way"),
+        *("--password-file", "-", "--no-test"),
+        stdin="swordfish\n",
+    )
+    relay.submit(key, mail(), ["ann@example.com"])
+    shown = [relay.run(*c.split(), "--json").stdout for c in ("upstream show locked", "key list")]
+    assert "swordfish" not in "".join(shown)
+    assert key not in "".join(shown)
+    relay.stop()
+    for path in [relay.log, *relay.data.rglob("*")]:
+        if path.is_file():
+            octets = path.read_bytes()
+            assert b"swordfish" not in octets, path
+            assert key.encode() not in octets, path

@@ -1,0 +1,177 @@
+"""Real servers as the upstream: smtp-sink, aiosmtpd told to fail, a Postfix with TLS and login."""
+
+from __future__ import annotations
+
+import dataclasses
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from peers.postfix import upstream_postfix
+from peers.process import wait_until
+from peers.recording import Recording, RecordingServer
+from peers.relay import SENDER, Relay, ident_of, mail
+from peers.upstreams import Aiosmtpd, SmtpSink
+
+
+def test_smtp_sink(relay: Relay, smtp_sink: SmtpSink) -> None:
+    key = relay.furnish(smtp_sink.port)
+    letter = mail(extra="Date: Mon, 1 Jan 2024 00:00:00 +0000\r\nMessage-ID: <a@b.test>\r\n")
+    code, text = relay.submit(key, letter, ["ann@example.com"])
+    assert (code, text.split()[0]) == (250, "OK:")
+    wait_until(lambda: bool(smtp_sink.messages()), "the dump")
+    (arrived,) = smtp_sink.messages()
+    assert arrived.endswith(b"\n" + letter.replace(b"\r\n", b"\n"))
+    assert relay.message(ident_of(text))["status"] == "sent"
+
+
+def test_aiosmtpd_that_fails_for_good(relay: Relay, aiosmtpd: Aiosmtpd) -> None:
+    key = relay.furnish(aiosmtpd.port)
+    aiosmtpd.handler.answers["DATA"] = "554 5.7.1 we do not like it"
+    code, text = relay.submit(key, mail(), ["ann@example.com"])
+    assert code == 550
+    assert text.startswith("5.7.1 ")
+    assert "we do not like it" in text
+    shown = relay.message(ident_of(text))
+    assert (shown["status"], shown["charged"], shown["refunded"]) == ("failed", 1, 1)
+    assert relay.credits() == 1000
+    relay.audit()
+
+
+def test_aiosmtpd_that_fails_for_a_time(relay: Relay, aiosmtpd: Aiosmtpd) -> None:
+    key = relay.furnish(aiosmtpd.port)
+    aiosmtpd.handler.answers["DATA"] = "451 4.3.0 not now"
+    code, text = relay.submit(key, mail(), ["ann@example.com"])
+    assert (code, text.split()[0]) == (250, "queued:")
+    ident = ident_of(text)
+    shown = relay.message(ident)
+    assert shown["status"] == "queued"
+    assert shown["recipients"][0]["attempts"][0]["code"] == 451
+    assert "not now" in shown["recipients"][0]["attempts"][0]["text"]
+    assert relay.credits() == 999
+    aiosmtpd.handler.answers.clear()
+    relay.cli("queue", "retry", ident)
+    wait_until(lambda: relay.message(ident)["status"] == "sent", "the second try")
+    assert len(aiosmtpd.handler.messages) == 1
+    assert relay.credits() == 999
+    relay.audit()
+
+
+def test_postfix_with_starttls_and_login(
+    relay: Relay, recording: Recording, tmp_path: Path
+) -> None:
+    postfix = upstream_postfix(tmp_path, recording.port, "way", "post word")
+    try:
+        relay.cli(
+            *("upstream", "add", "real", "--sender", SENDER, "--host", "127.0.0.1"),
+            *("--port", str(postfix.port), "--encryption", "starttls", "--validate", "off"),
+            *("--username", "way@postfix.test", "--password-file", "-", "--no-test"),
+            stdin="post word\n",
+        )
+        relay.cli("account", "create", "acme", "--credits", "10")
+        key = relay.key("acme")
+        code, text = relay.submit(key, mail(), ["ann@example.com", "bob@example.com"])
+        assert (code, text.split()[0]) == (250, "OK:")
+        wait_until(lambda: bool(recording.messages), f"Postfix to pass it on {postfix.log()}")
+        assert "sasl_username=way@postfix.test" in postfix.log()
+    finally:
+        postfix.stop()
+    assert set(recording.messages[0].recipients) == {"ann@example.com", "bob@example.com"}
+    assert relay.credits() == 8
+    assert "post word" not in relay.run("upstream", "show", "real", "--json").stdout
+
+
+@pytest.fixture
+def secured() -> Iterator[Callable[[bool], Recording]]:
+    """Makes a recording upstream with TLS (implicit or STARTTLS) and the login way / post."""
+    made: list[RecordingServer] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost", "127.0.0.1").configure_cert(context)
+
+    def make(implicit: bool) -> Recording:
+        book = dataclasses.replace(Recording(), users={"way": "post"})
+        made.append(RecordingServer(book, context, implicit))
+        return made[-1].start()
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.mark.parametrize("encryption", ["starttls", "tls"])
+def test_encrypted_upstream(
+    relay: Relay, secured: Callable[[bool], Recording], encryption: str
+) -> None:
+    book = secured(encryption == "tls")
+    relay.cli(
+        *("upstream", "add", "safe", "--sender", SENDER, "--host", "127.0.0.1"),
+        *("--port", str(book.port), "--encryption", encryption, "--validate", "off"),
+        *("--username", "way", "--password-file", "-", "--no-test"),
+        stdin="post\n",
+    )
+    relay.cli("account", "create", "acme", "--credits", "10")
+    code, text = relay.submit(relay.key("acme"), mail(), ["ann@example.com"])
+    assert (code, text.split()[0]) == (250, "OK:")
+    assert book.logins == ["way"]
+    assert len(book.messages) == 1
+
+
+def test_unknown_certificate_pauses_and_keeps_the_mail(
+    relay: Relay, secured: Callable[[bool], Recording]
+) -> None:
+    """`--validate on` and an authority that nobody knows: no password is sent, nothing is lost."""
+    book = secured(False)
+    relay.cli(
+        *("upstream", "add", "safe", "--sender", SENDER, "--host", "127.0.0.1"),
+        *("--port", str(book.port), "--encryption", "starttls", "--validate", "on"),
+        *("--username", "way", "--password-file", "-", "--no-test"),
+        stdin="post\n",
+    )
+    relay.cli("account", "create", "acme", "--credits", "10")
+    code, text = relay.submit(relay.key("acme"), mail(), ["ann@example.com"])
+    assert (code, text.split()[0]) == (250, "queued:")
+    shown = relay.cli("upstream", "show", "safe")
+    assert shown["state"] == "paused"
+    assert "certificate" in shown["reason"].lower()
+    assert book.logins == []
+    assert relay.credits() == 9
+    relay.cli("upstream", "set", "safe", "--validate", "off", "--no-test")
+    ident = ident_of(text)
+    wait_until(lambda: relay.message(ident)["status"] == "sent", "delivery after the edit")
+
+
+def test_wrong_password_pauses_and_the_right_one_delivers(
+    relay: Relay, secured: Callable[[bool], Recording]
+) -> None:
+    book = secured(False)
+    relay.cli(
+        *("upstream", "add", "safe", "--sender", SENDER, "--host", "127.0.0.1"),
+        *("--port", str(book.port), "--encryption", "starttls", "--validate", "off"),
+        *("--username", "way", "--password-file", "-", "--no-test"),
+        stdin="wrong\n",
+    )
+    relay.cli("account", "create", "acme", "--credits", "10")
+    code, text = relay.submit(relay.key("acme"), mail(), ["ann@example.com"])
+    assert (code, text.split()[0]) == (250, "queued:")
+    assert relay.cli("upstream", "show", "safe")["state"] == "paused"
+    relay.cli("upstream", "set", "safe", "--password-file", "-", "--no-test", stdin="post\n")
+    ident = ident_of(text)
+    wait_until(lambda: relay.message(ident)["status"] == "sent", "delivery after the edit")
+    assert relay.credits() == 9
+    relay.audit()
+
+
+def test_an_upstream_that_comes_back(relay: Relay, recording_server: RecordingServer) -> None:
+    book = recording_server.book
+    key = relay.furnish(book.port)
+    recording_server.away()
+    code, text = relay.submit(key, mail(), ["ann@example.com"])
+    assert (code, text.split()[0]) == (250, "queued:")
+    recording_server.start()
+    relay.cli("upstream", "resume", "main")
+    ident = ident_of(text)
+    wait_until(lambda: relay.message(ident)["status"] == "sent", "the probe")
+    assert len(book.messages) == 1
