@@ -46,7 +46,7 @@ IMPURE_MODULES = frozenset(
     {
         *("asyncio", "concurrent", "threading", "multiprocessing", "subprocess", "signal"),
         *("socket", "ssl", "select", "selectors", "uvloop", "http", "urllib", "smtplib"),
-        *("time", "random", "secrets", "uuid", "logging", "structlog", "warnings"),
+        *("random", "secrets", "uuid", "logging", "structlog", "warnings"),
         *("os", "io", "pathlib", "shutil", "tempfile", "sys", "apsw", "sqlite3"),
     }
 )
@@ -61,6 +61,7 @@ TIME_READERS = frozenset(
         *("secrets.choice", "secrets.token_urlsafe", "secrets.randbelow", "loop.time"),
     }
 )
+TIME_OF = frozenset({"gmtime", "localtime"})  # of a time given they only convert it
 SQL = re.compile(
     r"\s*(SELECT\s|INSERT\s+(OR\s+\w+\s+)?INTO\s|REPLACE\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s"
     r"|CREATE\s+(TABLE|INDEX|UNIQUE)\s|BEGIN\s+IMMEDIATE|PRAGMA\s)"
@@ -133,7 +134,9 @@ def time_readers(text: str) -> Found:
         if name.split(".")[0] == "random" or name in TIME_READERS
     ]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Call) and not node.args and _last_name(node.func) in TIME_OF:
+            found.append(f"{node.lineno}: reads {ast.unparse(node.func)}")
+        elif isinstance(node, ast.Attribute):
             words = ast.unparse(node).split(".")
             if ".".join(words[-2:]).lstrip("_") in TIME_READERS:
                 found.append(f"{node.lineno}: reads {ast.unparse(node)}")
@@ -311,7 +314,7 @@ def test_control_lawful_imports(owner: str, good: str) -> None:
         "from socket import socket",
         "async def f(): ...",
         "open('x')",
-        "import time",
+        "import time\ntime.gmtime()",
         "from datetime import datetime\ndatetime.now()",
         "from email.utils import formatdate\nformatdate()",
     ],

@@ -44,6 +44,7 @@ from waypost.watch.readiness import Phase, Readiness
 
 BACKLOG = 512
 WORKER = 0
+UPKEEP_PAUSE_S = 0.05
 UPKEEP_S = 60.0  # between looks for what may go
 STOP_S = 30.0  # section 12 of the contract
 
@@ -183,6 +184,8 @@ class App:
         self._parts = contextlib.AsyncExitStack()
         self._upkeep_task: asyncio.Task[None] | None = None
         self._readiness: Readiness | None = None
+        self._door: Door | None = None
+        self._certificate: Certificate | None = None
 
     async def start(self) -> None:
         """Builds all, the store first. Raises `ConfigError`, `StoreAway`, `SchemaTooNew`."""
@@ -194,11 +197,11 @@ class App:
         self._parts.push_async_callback(engine.close)
         self._readiness = Readiness(engine.directory)
         self._start_web(self._readiness)
-        certificate = self._certificate()
+        self._certificate = self._load_certificate()
         await engine.adopt(clock.wall_ms())
-        await engine.sweep_spool(clock.wall_ms())
+        await engine.sweep_spool()
         await self._start_delivery(engine)
-        self._start_intake(engine, certificate)
+        self._start_intake(engine, self._certificate)
         self._upkeep_task = asyncio.create_task(self._upkeep(engine))
         self._readiness.phase = Phase.READY
 
@@ -212,7 +215,7 @@ class App:
         web.start(self._sockets.http)
         self._parts.push_async_callback(web.close)
 
-    def _certificate(self) -> Certificate:
+    def _load_certificate(self) -> Certificate:
         tls = self._config.tls
         if tls.certificate is not None:
             return Certificate(tls.certificate, tls.key or tls.certificate)
@@ -232,8 +235,9 @@ class App:
 
     def _start_intake(self, engine: Engine, certificate: Certificate) -> None:
         config, clock = self._config, self._clock
+        self._door = make_door(config, clock, engine)
         collaborators = Collaborators(
-            door=make_door(config, clock, engine),
+            door=self._door,
             store=engine,
             clock=clock,
             spool=Spool(config.data, engine.worker),
@@ -262,10 +266,21 @@ class App:
                     self._failed("a write to the disk failed: the relay stops rather than guess")
                     return
             try:
-                while await asyncio.to_thread(upkeep.step, self._clock.wall_ms()):
-                    await asyncio.sleep(0.05)  # small steps, so that nobody notices
+                more = True
+                while more:  # small steps with a pause between, so that nobody notices
+                    more = bool(await asyncio.to_thread(upkeep.step, self._clock.wall_ms()))
+                    await asyncio.sleep(UPKEEP_PAUSE_S)
             except StoreAway as away:
                 self._log.warning("upkeep_put_off", reason=away.private)
+
+    def reload(self, config: Config) -> None:
+        """Takes over what can change while it runs: rules, limits of messages, the inline wait, the
+        certificate's files. Listeners, sessions' caps and the data directory need a restart."""
+        if self._door is not None:
+            self._door.rules = make_rules(config)
+            self._door.inline_wait_s = config.inline_wait_s
+        if self._certificate is not None and (said := self._certificate.refresh()):
+            self._log.info("certificate", said=said)
 
     async def stop(self) -> None:
         """Takes no more mail, finishes what is on the wire, closes the store."""

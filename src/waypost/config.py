@@ -240,9 +240,10 @@ def load(
         if variable.startswith(PREFIX) and variable not in NOT_OVERRIDES:
             name = _named(variable)
             found[name] = _read(name, _typed(name, text), here, variable)
-    told = data or (Path(environ["WAYPOST_DATA"]) if environ.get("WAYPOST_DATA") else None)
-    if told is not None:
-        found["data"] = Path(os.path.normpath(here / told.expanduser()))
+    told = data or environ.get("WAYPOST_DATA")
+    if told:
+        place = "WAYPOST_DATA" if data is None else "--data"
+        found["data"] = _read("data", str(told), here, place)
     return _built(found, source, folder)
 
 
@@ -292,8 +293,8 @@ def _source(flag: Path | None, variable: str, here: Path) -> Path | None:
         (Path(variable) if variable else None, "WAYPOST_CONFIG"),
     ):
         if named is not None:
-            full = here / named.expanduser()
-            if not full.is_file():
+            full: Path | None = _read("data", str(named), here, place)
+            if full is None or not full.is_file():
                 raise ConfigError(f"{place}: there is no file {full}")
             return full
     return next((here / place for place in PLACES if (here / place).is_file()), None)
@@ -325,7 +326,9 @@ def _pairs(table: Mapping[str, object], source: Path) -> Iterable[tuple[str, obj
 
 def _named(variable: str) -> str:
     name = variable.removeprefix(PREFIX).replace("__", ".")
-    return _known(name.lower() if name.isupper() else name, f"unknown variable {variable}")
+    # A slash is in no name: variables are in capitals.
+    plain = name.lower() if name.isupper() else f"/{name}"
+    return _known(plain, f"unknown variable {variable}")
 
 
 def _known(name: str, problem: str) -> str:

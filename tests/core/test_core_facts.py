@@ -1,4 +1,4 @@
-"""Which sender a From address uses: the account's own, then those assigned, then the global ones."""
+"""Which sender a From address uses: the account's own, then assigned ones, then global ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def sender(
     )
 
 
-def directory(*senders: Sender, default: str = "", global_sender: Address | None = None) -> Directory:
+def directory(
+    *senders: Sender, default: str = "", global_sender: Address | None = None
+) -> Directory:
     digest = hashlib.sha256(b"secret").digest()
     key = Key(5, 1, "", digest, "cret", True, RecipientsFrom.HEADERS, 0)
     return Directory(1, (account(1, default), account(2)), (key,), senders, global_sender)

@@ -1,4 +1,4 @@
-"""The table of a recipient's life, every pair of it, and the status that follows from the states."""
+"""The table of a recipient's life, every pair of it, and the status that follows from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize(("state", "move"), itertools.product(State, Move))
+@pytest.mark.parametrize(("state", "move"), list(itertools.product(State, Move)))
 def test_every_pair(state: State, move: Move) -> None:
     assert moved(state, move) == (EXPECTED[move] if state is State.QUEUED else None)
 
@@ -27,7 +27,7 @@ def test_ended_recipients_never_move_and_two_kinds_are_refunded() -> None:
     assert {State.FAILED, State.CANCELLED} == REFUNDED
 
 
-@pytest.mark.parametrize(("counts"), itertools.product(range(3), repeat=4))
+@pytest.mark.parametrize("counts", list(itertools.product(range(3), repeat=4)))
 def test_status(counts: tuple[int, int, int, int]) -> None:
     queued, sent, failed, cancelled = counts
     if not any(counts):

@@ -6,10 +6,12 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import os
 import smtplib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -51,8 +53,10 @@ class FakeClock(SystemClock):
         return super().monotonic() + self.later_s
 
 
-def directory(generation: int = 1, enabled: bool = True, account: bool = True) -> Directory:
-    accounts = (Account(1, "acme", account, False, 0, None, None, 0),)
+def make_directory(
+    generation: int = 1, enabled: bool = True, account: bool = True, rate: int = 0
+) -> Directory:
+    accounts = (Account(1, "acme", account, False, rate, None, None, 0),)
     keys = tuple(
         Key(number, 1, "k", hashlib.sha256(secret.encode()).digest(), secret[-4:], on, kind, 0)
         for number, secret, on, kind in (
@@ -69,7 +73,7 @@ class FakeStore:
     """Keeps what was committed and refused; answers as it is told."""
 
     def __init__(self) -> None:
-        self.facts = directory()
+        self.facts = make_directory()
         self.away = False
         self.credits: int | None = 100
         self.room = 100
@@ -83,6 +87,7 @@ class FakeStore:
         )
         self.waits: list[float] = []
         self.gate: asyncio.Event | None = None
+        self.waiting = 0
         self.data = Path()
 
     def directory(self) -> Directory:
@@ -104,6 +109,7 @@ class FakeStore:
 
     async def commit(self, acceptance: Acceptance) -> Committed | Refusal | Changed:
         if self.gate is not None:
+            self.waiting += 1
             await self.gate.wait()
         if self.away:
             raise StoreAway("away")
@@ -137,6 +143,7 @@ class Front:
         self.rules = rules
         self.limits = limits
         self.loop = uvloop.new_event_loop()
+        self._talks = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def _serve(self) -> None:
@@ -181,6 +188,7 @@ class Front:
         async def stop() -> None:
             await self.server.stop(0.2)
 
+        self._talks.close()
         self.run(stop)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -203,6 +211,7 @@ class Front:
     def smtp(self, secret: str | None = SECRET) -> smtplib.SMTP:
         """A client that has started TLS and, given a secret, is logged in."""
         client = smtplib.SMTP("127.0.0.1", self.ports[0], timeout=15)
+        self._talks.callback(client.close)
         client.ehlo("client.test")
         client.starttls(context=trusting())
         client.ehlo("client.test")
@@ -214,15 +223,45 @@ class Front:
         """A TLS socket on the implicit port."""
         plain = socket.create_connection(("127.0.0.1", self.ports[1]), timeout=15)
         talk = Raw(trusting().wrap_socket(plain))
+        self._talks.callback(talk.close)
         assert talk.reply().startswith("220")
         if secret is not None:
             talk.ask("EHLO client.test")
             assert talk.login(secret).startswith("235")
         return talk
 
+    def close_gate(self) -> None:
+        """Commits wait from now on."""
+
+        async def close() -> None:
+            self.store.gate = asyncio.Event()
+
+        self.run(close)
+
+    def open_gate(self) -> None:
+        async def opened() -> None:
+            assert self.store.gate is not None
+            self.store.gate.set()
+
+        self.run(opened)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Waits until it is so, as the loop sees it."""
+        for _ in range(1000):
+            if self.run(true):
+                return
+            time.sleep(0.005)
+        raise AssertionError("it did not come to that")
+
+    @staticmethod
+    def trusting() -> ssl.SSLContext:
+        return trusting()
+
     def plain(self) -> Raw:
         """A socket on the STARTTLS port, before the greeting."""
-        return Raw(socket.create_connection(("127.0.0.1", self.ports[0]), timeout=15))
+        talk = Raw(socket.create_connection(("127.0.0.1", self.ports[0]), timeout=15))
+        self._talks.callback(talk.close)
+        return talk
 
 
 def trusting() -> ssl.SSLContext:
@@ -269,6 +308,15 @@ class Raw:
     def ended(self) -> bool:
         return self.reply() == ""
 
+    def unwrapped(self) -> socket.socket:
+        """Ends TLS with a close_notify and gives the socket below it."""
+        assert isinstance(self.socket, ssl.SSLSocket)
+        descriptor = socket.socket(fileno=os.dup(self.socket.fileno()))
+        self.socket.settimeout(0.5)
+        with contextlib.suppress(OSError):
+            self.socket.unwrap()
+        return descriptor
+
     def close(self) -> None:
         self._file.close()
         self.socket.close()
@@ -281,6 +329,7 @@ def make_front(tmp_path: Path) -> Iterator[Callable[..., Front]]:
         def build(rules: dict[str, object] | None = None, **limits: int) -> Front:
             made_rules = Rules(hostname="relay.test", **(rules or {}))  # type: ignore[arg-type]
             front = Front(tmp_path / "data", made_rules, limits)
+            front.store.facts = make_directory(rate=limits.get("rate", 0))
             front.start()
             stack.callback(front.stop)
             return front
@@ -293,7 +342,6 @@ def front(make_front: Callable[..., Front]) -> Front:
     return make_front()
 
 
-MESSAGE = (
-    b"From: app@example.com\r\nTo: to@example.net\r\nSubject: hello\r\n"
-    b"Message-ID: <m@example.com>\r\nDate: Sat, 21 Nov 2026 08:00:00 +0000\r\n\r\nbody\r\n"
-)
+@pytest.fixture
+def directory() -> Callable[..., Directory]:
+    return make_directory

@@ -1,4 +1,4 @@
-"""One message while it arrives: whole, byte by byte, to disk, too large, with no memory, with no disk."""
+"""One message while it arrives: whole, byte by byte, to disk, too large, without memory or disk."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class Place:
         prepare(data)
         self.data = data
         self.memory = Memory(memory)
+        self.spool = Spool(data, 0)
 
     def receiver(self, limit: int = LIMIT) -> Receiver:
-        return Receiver(Spool(self.data, 0), self.memory, limit)
+        return Receiver(self.spool, self.memory, limit)
 
     def files(self) -> list[Path]:
         return list((self.data / "incoming").iterdir())

@@ -18,6 +18,7 @@ from typing import Any
 from peers.process import Process, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
+SABOTAGE = Path(__file__).parent / "sabotage.py"
 SENDER = "noreply@relay.test"
 READY_S = 30.0
 
@@ -35,7 +36,10 @@ class CommandFailed(AssertionError):
 
 
 class Relay:
-    """One installation. `settings` are lines of TOML put before the tables that are set here."""
+    """One installation. `settings` are lines of TOML put before the tables that are set here.
+
+    `wrapper` is a command that `serve` runs under; `sabotage` names what is broken for a control.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class Relay:
         settings: str = "",
         tables: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
-        arguments: Sequence[str] = (),
+        sabotage: str = "",
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +55,8 @@ class Relay:
         self.config = folder / "waypost.toml"
         self.log = folder / "serve.log"
         self.submission, self.submissions, self.http = free_port(), free_port(), free_port()
-        self.wrapper, self.arguments = list(wrapper), list(arguments)
+        self.wrapper = list(wrapper)
+        self.sabotage = sabotage
         self.env: dict[str, str] = {}
         self._process: Process | None = None
         self.write_config(settings, tables or {})
@@ -111,9 +116,10 @@ class Relay:
 
     def start(self) -> None:
         """Returns when `/readyz` says 200."""
-        command = [sys.executable, "-m", "waypost", "--config", str(self.config), "serve"]
+        program = [str(SABOTAGE), self.sabotage] if self.sabotage else ["-m", "waypost"]
+        command = [sys.executable, *program, "--config", str(self.config), "serve"]
         self._process = Process(
-            [*self.wrapper, *command, *self.arguments],
+            [*self.wrapper, *command],
             self.log,
             env=self.environment(),
             cwd=self.folder,

@@ -1,4 +1,4 @@
-"""Every line of the table of answers over a real socket; log, ledger and audit looked at after each."""
+"""Every line of the table of answers over a real socket; log, ledger and audit after each."""
 
 from __future__ import annotations
 
@@ -482,6 +482,7 @@ def test_disk_nearly_full(
         subprocess.run([umount, "-l", str(data)], check=False)
 
 
+@pytest.mark.slow
 def test_store_in_trouble(make_relay: Callable[..., Relay], recording: Recording) -> None:
     """Somebody else holds the database's write lock: a 4xx, never a 250, and then it goes on."""
     relay, key = own(make_relay, recording)

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 PASSWORD_OCTETS = 4096
 LISTED = 100  # section 11: lists the newest 100 unless told
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+Wrapped = TypeVar("Wrapped", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]  # older versions, which run as well, have no type arguments
+else:
+    _ParamType = click.ParamType
 
 
 class Call:
@@ -160,7 +164,7 @@ class Group(click.Group):
         self.params.extend(_globals())
 
 
-class Number(click.ParamType):
+class Number(_ParamType):
     """A whole number from `low`, or a word that stands for None."""
 
     name = "number"
@@ -187,7 +191,7 @@ class Number(click.ParamType):
         return number
 
 
-class Moment(click.ParamType):
+class Moment(_ParamType):
     """A time as ISO 8601, in UTC where it names no offset; milliseconds since 1970."""
 
     name = "time"
@@ -204,7 +208,7 @@ class Moment(click.ParamType):
             self.fail("expected a time such as 2026-05-01 or 2026-05-01T12:00:00Z")
 
 
-class PasswordFile(click.ParamType):
+class PasswordFile(_ParamType):
     """A file, or - for standard input, that holds a password; read at once, as whoever calls."""
 
     name = "password file"
@@ -231,11 +235,13 @@ class PasswordFile(click.ParamType):
         return Secret(text)
 
 
-def account_option(required: bool = False, help: str = "Of this account.") -> Any:
+def account_option(
+    required: bool = False, help: str = "Of this account."
+) -> Callable[[Wrapped], Wrapped]:
     return click.option("--account", required=required, metavar="NAME", help=help)
 
 
-def limit_option() -> Any:
+def limit_option() -> Callable[[Wrapped], Wrapped]:
     return click.option(
         "--limit", type=Number(), default=LISTED, show_default=True, help="How many; 0: all."
     )

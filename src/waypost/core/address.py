@@ -59,7 +59,7 @@ def make(local: str, domain: str) -> Address:
 
 def _local(local: str) -> str:
     if not local.isascii():
-        raise NonAsciiLocalPart(f"the local part of {_shown(local)}@… is not ASCII")
+        raise NonAsciiLocalPart(f"the local part of {_shown(local)}@... is not ASCII")
     if _DOT_ATOM.fullmatch(local):
         kept = local
     else:

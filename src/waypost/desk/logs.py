@@ -6,6 +6,8 @@ delivery.
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 import msgspec
 
 from waypost.core import ident
@@ -28,24 +30,31 @@ from waypost.store.read import log, people
 from waypost.store.read.book import Look
 from waypost.store.read.rows import AttemptRow, EventRow, MessageRow, RefusalRow
 
+LIMIT = 100
+"""How many a list holds unless said."""
 
-def list_(
-    desk: Desk,
-    *,
-    account: str | None = None,
-    status: str | None = None,
-    sender: str | None = None,
-    to: str | None = None,
-    after: int | None = None,
-    before: int | None = None,
-    cursor: str | None = None,
-    limit: int = 100,
-) -> list[MessageLine]:
-    """Messages, newest first.
+
+class Chosen(TypedDict, total=False):
+    """Which messages to list; all that is said must hold.
 
     `after` and `before`: accepted from then on, before then (milliseconds since 1970). `cursor`:
-    the id of the last one seen; what is older follows.
+    the id of the last one seen; what is older follows. `limit` 0: all, else the newest; 100.
     """
+
+    account: str | None
+    status: str | None
+    sender: str | None
+    to: str | None
+    after: int | None
+    before: int | None
+    cursor: str | None
+    limit: int
+
+
+def list_(desk: Desk, **chosen: Unpack[Chosen]) -> list[MessageLine]:
+    """Messages, newest first. Raises `NotFound`, `UsageError`."""
+    status, sender, to = chosen.get("status"), chosen.get("sender"), chosen.get("to")
+    after, before, cursor = chosen.get("after"), chosen.get("before"), chosen.get("cursor")
     if status is not None and status not in set(Status):
         raise UsageError(f"a status is one of {', '.join(Status)}", "status")
     below = None if before is None else ident.floor(before)
@@ -53,15 +62,16 @@ def list_(
         seen = number_of(cursor, "cursor")
         below = seen if below is None else min(below, seen)
     with desk.reading() as look:
-        chosen = log.Filter(
-            account_id=asker(look, account),
+        wanted = log.Filter(
+            account_id=asker(look, chosen.get("account")),
             status=status or "",
             sender="" if sender is None else address_of(sender, "from").key,
             to="" if to is None else address_of(to, "to").key,
             from_id=0 if after is None else ident.floor(after),
             below=below,
         )
-        return [_line(row) for row in log.messages(look, chosen, limit_of(limit))]
+        limit = limit_of(chosen.get("limit", LIMIT))
+        return [_line(row) for row in log.messages(look, wanted, limit)]
 
 
 def newer(desk: Desk, after: str | None, limit: int = 100) -> list[MessageLine]:

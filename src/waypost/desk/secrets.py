@@ -20,7 +20,7 @@ from waypost.upstream.seal import Chance, KeyRing, Sealer
 _OCTETS = "".join(map(chr, range(256)))
 
 
-class SecretsView(View, frozen=True):
+class SecretsView(View):
     """The ring after a rotation: how many keys it holds and how many secrets were sealed anew."""
 
     key_file: str
@@ -66,8 +66,8 @@ class FileSealer:
 def rotate(desk: Desk) -> SecretsView:
     """A new key for the ring, and every kept secret sealed with it.
 
-    The key is in the file before anything is sealed with it. The old keys stay: what another process
-    sealed a moment ago, and older copies of the store, still open.
+    The key is in the file before anything is sealed with it. The old keys stay: what another
+    process sealed a moment ago, and older copies of the store, still open.
     """
     key_file = desk.key_file
     if key_file.exists():

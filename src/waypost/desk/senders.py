@@ -8,6 +8,7 @@ global. Knows nothing of the mail that uses them, but that it follows its sender
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -45,6 +46,21 @@ class Binding(msgspec.Struct, frozen=True):
     assign: tuple[int, ...] = ()
     from_name: str = ""
     daily_cap: int | None = None
+
+
+class Edit(TypedDict, total=False):
+    """What is said of a sender that is there; UNSET, or nothing, is what stays.
+
+    `upstream`: where it is bound to from now on. `assign`, `unassign`: names of accounts.
+    """
+
+    upstream: str | UnsetType
+    everyone: bool | UnsetType
+    assign: Sequence[str]
+    unassign: Sequence[str]
+    daily_cap: int | UnsetType | None
+    from_name: str | UnsetType
+    default: bool | UnsetType
 
 
 def add(
@@ -96,26 +112,21 @@ def change(
     *,
     account: str | None = None,
     on: str | None = None,
-    upstream: str | UnsetType = UNSET,
-    everyone: bool | UnsetType = UNSET,
-    assign: Sequence[str] = (),
-    unassign: Sequence[str] = (),
-    daily_cap: int | UnsetType | None = UNSET,
-    from_name: str | UnsetType = UNSET,
-    default: bool | UnsetType = UNSET,
+    **edit: Unpack[Edit],
 ) -> SenderView:
     """Changes what is said, and ends a hold. Queued mail follows the sender to a new upstream.
 
     `account`: the owner, None the operator. `on`: the upstream it is bound to, where there are
     several.
     """
-    edit = _Edit(upstream, everyone, tuple(assign), tuple(unassign), daily_cap, from_name)
-    edit.check(account)
+    _check(edit, account)
     with desk.writing() as look:
         row = one(look, address, asker(look, account), on)
+        users = people.assigned(look, row.id)
         _apply(look, row, edit, desk.clock.wall_ms())
+        default = edit.get("default", UNSET)
         if default is not UNSET:
-            _default(look, row, default)
+            _default(look, row, default, people.assigned(look, row.id) if default else users)
         return view(look, desk, row.id)
 
 
@@ -231,40 +242,35 @@ def checked_from_name(name: str) -> None:
         raise UsageError(f"a name is at most {FROM_NAME_CHARACTERS} characters", "from_name")
 
 
-class _Edit(msgspec.Struct, frozen=True):
-    upstream: str | UnsetType
-    everyone: bool | UnsetType
-    assign: tuple[str, ...]
-    unassign: tuple[str, ...]
-    daily_cap: int | UnsetType | None
-    from_name: str | UnsetType
-
-    def check(self, account: str | None) -> None:
-        """`UsageError` for what could not be in any state of the store."""
-        if self.daily_cap is not UNSET:
-            checked_cap(self.daily_cap)
-        if self.from_name is not UNSET:
-            checked_from_name(self.from_name)
-        if account is not None and (self.everyone is True or self.assign):
-            raise UsageError("an account's own sender is for that account alone", "account")
+def _check(edit: Edit, account: str | None) -> None:
+    """`UsageError` for what could not be in any state of the store."""
+    cap, name = edit.get("daily_cap", UNSET), edit.get("from_name", UNSET)
+    if cap is not UNSET:
+        checked_cap(cap)
+    if name is not UNSET:
+        checked_from_name(name)
+    if account is not None and (edit.get("everyone", UNSET) is True or edit.get("assign")):
+        raise UsageError("an account's own sender is for that account alone", "account")
 
 
-def _apply(look: Look, row: SenderRow, edit: _Edit, now_ms: int) -> None:
+def _apply(look: Look, row: SenderRow, edit: Edit, now_ms: int) -> None:
     columns: dict[str, Value] = {"held": "", "probe_at": 0}
-    if edit.everyone is not UNSET:
-        columns["everyone"] = edit.everyone
-    if edit.daily_cap is not UNSET:
-        columns["daily_cap"] = edit.daily_cap
-    if edit.from_name is not UNSET:
-        columns["from_name"] = edit.from_name
+    everyone, cap = edit.get("everyone", UNSET), edit.get("daily_cap", UNSET)
+    name, upstream = edit.get("from_name", UNSET), edit.get("upstream", UNSET)
+    if everyone is UNSET:
+        everyone = row.everyone
+    columns["everyone"] = everyone
+    if cap is not UNSET:
+        columns["daily_cap"] = cap
+    if name is not UNSET:
+        columns["from_name"] = name
     target = row.upstream_id
-    if edit.upstream is not UNSET:
-        target = _upstream(look, row.account_id, edit.upstream).id
+    if upstream is not UNSET:
+        target = _upstream(look, row.account_id, upstream).id
         columns["upstream_id"] = target
     users = {found[0] for found in people.assigned(look, row.id)}
-    users |= {account_of(look, name).id for name in edit.assign}
-    leaving = {account_of(look, name).id for name in edit.unassign}
-    everyone = row.everyone if edit.everyone is UNSET else edit.everyone
+    users |= {account_of(look, name).id for name in edit.get("assign", ())}
+    leaving = {account_of(look, name).id for name in edit.get("unassign", ())}
     parsed = address_of(row.address, "address")
     _refuse_rivals(
         look, Binding(parsed, row.account_id, target, everyone, tuple(users - leaving)), row.id
@@ -276,7 +282,7 @@ def _apply(look: Look, row: SenderRow, edit: _Edit, now_ms: int) -> None:
         rows.unassign(look, row.id, account_id)
     if target != row.upstream_id:
         rows.anew(look, row.id, now_ms)
-    elif edit.daily_cap is not UNSET and more_room(row.daily_cap, edit.daily_cap):
+    elif cap is not UNSET and more_room(row.daily_cap, cap):
         rows.try_today(look, -row.id, now_ms)
 
 
@@ -295,9 +301,8 @@ def _refuse_rivals(look: Look, binding: Binding, itself: int | None) -> None:
                 raise WrongState(f"{taken}, for {shown(name)}: `sender set` can move it")
 
 
-def _default(look: Look, row: SenderRow, default: bool) -> None:
+def _default(look: Look, row: SenderRow, default: bool, users: list[tuple[int, str]]) -> None:
     """Makes it the default sender of its account (or of all it is assigned to), or no longer."""
-    users = people.assigned(look, row.id)
     ids = [row.account_id] if row.account_id is not None else [found[0] for found in users]
     if not ids:
         raise UsageError(

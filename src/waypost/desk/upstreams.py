@@ -261,7 +261,7 @@ def _edited(old: Upstream, fields: Fields) -> tuple[Settings, Secret | None]:
     asks = old.password is not None and settings.asks_password(old, new)
     if asks and fields.password is UNSET:
         raise UsageError(
-            "the kept password is for the host, port and user name it was given with: give it again",
+            "the kept password is for another host, port or user name: give it again",
             "password",
         )
     password = old.password if fields.password is UNSET else fields.password

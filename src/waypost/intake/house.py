@@ -24,6 +24,7 @@ from waypost.store.spool import Spool
 
 STRANGERS_PART = 2  # of all sessions, how many may be without a key: one in so many
 STRANGERS_ALWAYS = 100  # where the cap on sessions is small, strangers may have all of it
+SHUTDOWN_S = 2.0  # for the client's own end of TLS, after which the connection is cut
 STRANGER_S = 30.0  # one that is not known after so long makes room for the next
 
 

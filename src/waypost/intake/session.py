@@ -19,7 +19,7 @@ from waypost.core.message import Submission
 from waypost.core.verdict import AUTH_AWAY, Reason, Refusal
 from waypost.intake import answer
 from waypost.intake.auth import AuthRefusal, admit, dead
-from waypost.intake.house import House
+from waypost.intake.house import SHUTDOWN_S, House
 from waypost.intake.receive import MEMORY_FULL, Receiver
 from waypost.wire import events as ev
 from waypost.wire.server import ServerSession
@@ -390,6 +390,7 @@ class Session(asyncio.Protocol):
                 self._with.certificate.context,
                 server_side=True,
                 ssl_handshake_timeout=self._house.patience.handshake_s,
+                ssl_shutdown_timeout=SHUTDOWN_S,
             )
         except (OSError, ssl.SSLError, TimeoutError):
             transport.abort()

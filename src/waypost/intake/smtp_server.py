@@ -17,7 +17,7 @@ from typing import cast
 
 from waypost.core.verdict import Reason, Refusal
 from waypost.intake import answer
-from waypost.intake.house import House
+from waypost.intake.house import SHUTDOWN_S, House
 from waypost.intake.session import Session
 from waypost.log import get
 
@@ -140,6 +140,7 @@ class SmtpServer:
                 accepted,
                 ssl=with_.certificate.context if tls else None,
                 ssl_handshake_timeout=self._house.patience.handshake_s if tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_S if tls else None,
             )
         except (OSError, ssl.SSLError, TimeoutError):
             session.connection_lost(None)
@@ -166,6 +167,7 @@ class SmtpServer:
                 accepted,
                 ssl=self._house.with_.certificate.context,
                 ssl_handshake_timeout=REFUSED_HANDSHAKE_S,
+                ssl_shutdown_timeout=SHUTDOWN_S,
             )
         except (OSError, ssl.SSLError, TimeoutError):
             accepted.close()

@@ -40,8 +40,8 @@ _TOKEN = re.compile(
 _PLAIN = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _DOTTED = rf"{_PLAIN}++(?:\.{_PLAIN}++)*+"
 _ODD_WORD = re.compile(r'=\?[^\s?]*+\?[BbQq]\?[^\s?()<>@,;:"\\\[\]]*+[()<>@,;:"\\\[\]]')
-_ODD_WORD = re.compile(r'=\?[^\s?]*+\?[BbQq]\?[^\s?()<>@,;:"\\\[\]]*+[()<>@,;:"\\\[\]]')
-# whose encoded words hold specials is left to the grammar, since a comma in one would end a member.
+# One member as nearly all are written. It reads nothing that the grammar below reads otherwise;
+# text whose encoded words hold specials is left to that: a comma in one would end a member.
 _SIMPLE = re.compile(
     rf'[ \t]*+(?:((?:{_DOTTED}[ \t]*+)*+|"[^"\\]*+"[ \t]*+)<({_DOTTED})@({_DOTTED})>'
     rf"|({_DOTTED}@{_DOTTED}))[ \t]*+(,|\Z)"

@@ -110,9 +110,7 @@ def judge(
 
 
 def needs_body(submission: Submission, rules: Rules) -> bool:
-    """Whether `judge` must read the spooled rest: then it may take a tenth of a second, so use a
-    thread.
-    """
+    """Whether `judge` must read the spooled rest: it may take half a second, so use a thread."""
     content = submission.content
     return isinstance(content.rest, SpoolPart) and content.raw_octets > rules.body_bytes
 

@@ -52,7 +52,7 @@ class Mender:
         if b"\0" in chunk:
             self._nul = True
         if self._held:
-            chunk, self._held = b"\r" * self._held + chunk, 0
+            chunk = self._after_held(chunk)
         if chunk.endswith(b"\r"):
             kept = chunk.rstrip(b"\r")
             self._held, chunk = len(chunk) - len(kept), kept
@@ -63,6 +63,20 @@ class Mender:
         if chunk:
             self._last = chunk[-1:]
         return chunk
+
+    def _after_held(self, chunk: bytes) -> bytes:
+        """The chunk behind what the held CRs come to; a run is counted, never copied again."""
+        after = chunk.lstrip(b"\r")
+        run = self._held + len(chunk) - len(after)
+        if not after:
+            self._held = run
+            return b""
+        self._held = 0
+        if after.startswith(b"\n"):
+            self._bare = self._bare or run > 1
+            return b"\r" + after
+        self._bare = True
+        return b" " * run + after
 
     def finish(self) -> bytes:
         """What was held back, with the CR LF that the last line lacks."""

@@ -109,7 +109,10 @@ class _Walk:
         if opened < 0:
             opened = part.start
         self._parts -= 1
-        children.append(_child(part, data, opened, part.end))
+        if at < 0:
+            children.append(_child(part, data, opened, part.end))
+        else:
+            children.append(_Part(Kind(), opened, part.end, part.depth + 1))
         return children
 
 

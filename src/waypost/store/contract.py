@@ -1,8 +1,9 @@
-"""The promises of the store to the running relay, in words, at each method. One test suite runs on each engine.
+"""The promises of the store to the running relay, in words, at each method. One test suite runs on
+each engine.
 
-It decides nothing about mail. A state, its ledger lines and its event are one transaction. Everything
-asked for while a commit runs goes into the next one (group commit): one sync to disk for all.
-Called on the event loop only.
+It decides nothing about mail. A state, its ledger lines and its event are one transaction.
+Everything asked for while a commit runs goes into the next one (group commit): one sync to disk for
+all. Called on the event loop only.
 """
 
 from __future__ import annotations
@@ -58,34 +59,41 @@ class RelayStore(Protocol):
     """What intake and transport use."""
 
     def directory(self) -> Directory:
-        """The facts now: compares the shared counter and reloads when it rose. Raises `StoreAway`."""
+        """The facts now: compares the shared counter and reloads when it rose. Raises
+        `StoreAway`."""
 
     def upstreams(self) -> dict[int, Upstream]:
         """All upstreams by id, as fresh as `directory()`; passwords opened. Raises `StoreAway`."""
 
     def balance(self, account_id: int) -> int | None:
-        """Credits left as last seen, None for an unlimited or unknown account. A hint for MAIL, not a debit."""
+        """Credits left as last seen, None for an unlimited or unknown account. A hint for MAIL, not
+        a debit."""
 
     def rate_room(self, key_id: int, per_minute: int, now_ms: int) -> int:
-        """Submissions this key may still have accepted now; at most `per_minute`. A hint for MAIL."""
+        """Submissions this key may still have accepted now; at most `per_minute`. A hint for
+        MAIL."""
 
     async def commit(self, acceptance: Acceptance) -> Committed | Refusal | Changed:
-        """Debit, places, rate, repeats, message, recipients, queue and ledger in one synced transaction.
+        """Debit, places, rate, repeats, message, recipients, queue and ledger in one synced
+        transaction.
 
-        All or nothing. When it returns `Committed` the message survives kill and power loss. `Refusal`
-        (RATE_LIMIT, NO_CREDITS, OVER_CAP, TROUBLE, FULL): nothing was kept or charged. A spooled rest was
-        synced, renamed into the spool and its directory synced before; it is removed where nothing was kept.
-        One acceptance that cannot be written refuses nobody else of its batch. Raises `StoreAway`.
+        All or nothing. When it returns `Committed` the message survives kill and power loss.
+        `Refusal` (RATE_LIMIT, NO_CREDITS, OVER_CAP, TROUBLE, FULL): nothing was kept or charged. A
+        spooled rest was synced, renamed into the spool and its directory synced before; it is
+        removed where nothing was kept. One acceptance that cannot be written refuses nobody else of
+        its batch. Raises `StoreAway`.
         """
 
     async def settled(self, message_id: int, wait_s: float) -> Settled:
-        """The committed state of a message once no recipient awaits a first try, at the latest after `wait_s`."""
+        """The committed state of a message once no recipient awaits a first try, at the latest
+        after `wait_s`."""
 
     def no_try(self, message_id: int, hint: str, next_ms: int) -> None:
         """No try of it can begin in time: whoever waits in `settled` is answered at once."""
 
     def refuse(self, note: RefusalNote) -> None:
-        """Adds to the log of refusals, with the next batch; equal ones of one peer within a minute are counted."""
+        """Adds to the log of refusals, with the next batch; equal ones of one peer within a minute
+        are counted."""
 
     def used(self, key_id: int, now_ms: int) -> None:
         """The key was used; written at most once a minute, with the next batch."""
@@ -94,13 +102,16 @@ class RelayStore(Protocol):
         """Who is offered fresh messages from now on."""
 
     async def adopt(self, now_ms: int) -> int:
-        """Claims of dead workers become nobody's, due now, each logged `uncertain`. How many they were."""
+        """Claims of dead workers become nobody's, due now, each logged `uncertain`. How many they
+        were."""
 
     async def lanes(self, sender_ids: Iterable[int]) -> list[Lane]:
-        """The lanes of these senders that hold anything; costs a look-up a lane, whatever waits in them."""
+        """The lanes of these senders that hold anything; costs a look-up a lane, whatever waits in
+        them."""
 
     async def claim(self, lane: Lane, now_ms: int, limit: int) -> list[Parcel]:
-        """Claims up to `limit` messages of the lane that are due, oldest due first, committed before it returns.
+        """Claims up to `limit` messages of the lane that are due, oldest due first, committed
+        before it returns.
 
         Messages whose day has no place under a cap are moved to the next day that has one instead.
         """
@@ -108,8 +119,8 @@ class RelayStore(Protocol):
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
         """Outcomes, refunds, events and the queue row in one transaction; done when it is on disk.
 
-        An attempt whose claim is no longer this worker's is not recorded. Ended recipients never move
-        again and are refunded once.
+        An attempt whose claim is no longer this worker's is not recorded. Ended recipients never
+        move again and are refunded once.
         """
 
     def release(

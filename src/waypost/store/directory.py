@@ -1,7 +1,7 @@
 """Loads what mail is judged by, whole and of one instant: accounts, keys, senders, upstreams.
 
-Promises: one bad row (a password that the sealing key no longer opens) takes only itself away. Knows
-nothing of who asks, and decides nothing.
+Promises: one bad row (a password that the sealing key no longer opens) takes only itself away.
+Knows nothing of who asks, and decides nothing.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from waypost.core.upstream import (
 Opener = Callable[[int, bytes], Secret]
 
 ACCOUNTS = (
-    "SELECT id, name, enabled, unlimited, rate_per_minute, default_sender, notify, created_at, balance"
-    " FROM account"
+    "SELECT id, name, enabled, unlimited, rate_per_minute, default_sender, notify, created_at,"
+    " balance FROM account"
 )
 KEYS = (
     "SELECT id, account_id, name, digest, last4, enabled, recipients, created_at"
@@ -39,8 +39,8 @@ SENDERS = (
 )
 ASSIGNED = "SELECT sender_id, account_id FROM sender_account"
 UPSTREAMS = (
-    "SELECT id, name, account_id, host, port, encryption, username, password, validate, pin, preset,"
-    " fallback_id, edition, connections, per_connection, per_minute, recipients, daily_cap,"
+    "SELECT id, name, account_id, host, port, encryption, username, password, validate, pin,"
+    " preset, fallback_id, edition, connections, per_connection, per_minute, recipients, daily_cap,"
     " state, reason, since, probe_at, probes, last_success, created_at FROM upstream"
 )
 GENERATION = "SELECT value FROM meta WHERE name = 'generation'"

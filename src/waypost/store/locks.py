@@ -1,6 +1,8 @@
-"""Locks that the kernel drops when their holder dies: files held with flock for as long as a process lives.
+"""Locks that the kernel drops when their holder dies: files held with flock for as long as a
+process lives.
 
-Promises: what is held is held by one open file of one living process. Knows nothing of the database.
+Promises: what is held is held by one open file of one living process. Knows nothing of the
+database.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From whatever schema a store has to this program's: the numbered files under schema/, in order.
 
-Promises: all steps are one transaction, after a copy, and nobody else uses the file meanwhile; a store that
-a newer program wrote is refused. A schema file is never changed once it was released.
+Promises: all steps are one transaction, after a copy, and nobody else uses the file meanwhile; a
+store that a newer program wrote is refused. A schema file is never changed once it was released.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _run(data: Path, db: apsw.Connection, plan: list[tuple[int, str]], serving: 
         if before:
             copy = Paths(data).database.with_name(f"waypost.db.before-{plan[-1][0]:04d}")
             copy.unlink(missing_ok=True)
-            db.execute("VACUUM INTO ?", (str(copy),)).get
+            db.execute("VACUUM INTO ?", (str(copy),)).fetchall()
         with transaction(db):
             for number, sql in plan:
                 if number > before:

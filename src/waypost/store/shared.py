@@ -1,8 +1,8 @@
 """A few bytes that all processes of one data directory share: two counters, mapped into memory.
 
-`generation` is raised before and after every commit that changes what mail is judged by (accounts, keys,
-senders, upstreams, balances). `bell` is raised after a commit that made work for delivery. A reader
-compares and looks again; that costs it no system call. Knows nothing of what has changed.
+`generation` is raised before and after every commit that changes what mail is judged by (accounts,
+keys, senders, upstreams, balances). `bell` is raised after a commit that made work for delivery. A
+reader compares and looks again; that costs it no system call. Knows nothing of what has changed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Shared:
         os.close(self._file)
 
     def _raise(self, place: int) -> int:
-        # Without the lock two raises at once could be one, and a late writer could put an old value back.
+        # Without the lock two raises at once could be one, and a late writer could put an old value
+        # back.
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
             value: int = _COUNTER.unpack_from(self._map, place)[0]

@@ -1,10 +1,11 @@
-"""Large bodies as files: written to incoming/ while they arrive, moved to spool/ before their commit.
+"""Large bodies as files: written to incoming/ while they arrive, moved to spool/ before their
+commit.
 
     incoming/<worker>-<n>   being received or judged; no row speaks of it
     spool/<message id>      synced, and its directory too, before the row that names it is committed
 
-Promises: a row never names a file that a loss of power could take. A file without a row is swept once its
-worker is dead. Knows nothing of messages and tables.
+Promises: a row never names a file that a loss of power could take. A file without a row is swept
+once its worker is dead. Knows nothing of messages and tables.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class SpoolFile:
             raise StoreAway(f"no file for a large message: {error.strerror}") from error
 
     def write(self, data: bytes) -> None:
-        """Adds to the body: to the page cache, a buffer at a time. Raises `StoreAway` (disk full)."""
+        """Adds to the body: to the page cache, a buffer at a time. Raises `StoreAway` (disk
+        full)."""
         self._pieces.append(data)
         self._held += len(data)
         self.octets += len(data)
@@ -46,7 +48,8 @@ class SpoolFile:
             self._flush()
 
     def finish(self) -> str:
-        """Ends the writing; the name for a `SpoolPart`. Not synced yet: the store's commit does that."""
+        """Ends the writing; the name for a `SpoolPart`. Not synced yet: the store's commit does
+        that."""
         self._flush()
         self._close()
         return self.name
@@ -91,7 +94,8 @@ class Spool:
 
 
 def settle(data: Path, incoming: str, message_id: int) -> str:
-    """Syncs the file, moves it to spool/ and syncs that directory; its new name. Waits: call it in a thread.
+    """Syncs the file, moves it to spool/ and syncs that directory; its new name. Waits: call it in
+    a thread.
 
     Raises `StoreBroken` if a sync fails: what is on disk is then unknown.
     """
@@ -140,9 +144,7 @@ def left_by(data: Path, worker: int) -> tuple[list[str], list[str]]:
     """(under incoming/, under spool/): the names of the files that this worker number made."""
     paths = Paths(data)
     incoming = [f"incoming/{p.name}" for p in paths.incoming.glob(f"{worker}-*")]
-    kept = [
-        f"spool/{p.name}" for p in paths.spool.iterdir() if worker_of(p.name) == worker
-    ]
+    kept = [f"spool/{p.name}" for p in paths.spool.iterdir() if worker_of(p.name) == worker]
     return incoming, kept
 
 

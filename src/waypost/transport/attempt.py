@@ -1,7 +1,7 @@
-"""One try of one message over one connection: its transactions, and what became of each recipient.
+"""One try of one message over one connection: its transactions, and each recipient's outcome.
 
-Promises a result for every recipient, whatever the upstream does: what was answered stands, the rest is
-queued. Knows nothing of which message is next, of health, or of the store.
+Promises a result for every recipient, whatever the upstream does: what was answered stands, the
+rest is queued. Knows nothing of which message is next, of health, or of the store.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from waypost.core.address import Address
 from waypost.core.errors import StoreAway
@@ -154,15 +152,22 @@ class Try:
         try:
             # A thread reads, since a slow disk must not stop the loop.
             while chunk := await loop.run_in_executor(None, next, chunks, b""):
+                if stream.pending:
+                    return  # it was answered before its end
                 stream.session.write_data(chunk)
                 stream.flush()
                 await stream.drain()
+        except Lost:
+            if not stream.pending:
+                raise
+            return
         except (OSError, StoreAway):
             # Half a message must not be ended with a dot: only the connection's end says so.
             stream.fail(Stopped(Stage.DATA, "the body cannot be read"))
             raise
-        stream.session.end_data()
-        stream.flush()
+        if not stream.pending:
+            stream.session.end_data()
+            stream.flush()
 
     def _judge(self, done: MessageDone, group: Group, left: Group, lost: Lost | None) -> Group:
         """Writes the results of one transaction down; gives what the next one is for."""
@@ -264,20 +269,20 @@ def report(
     rules: schedule.QueueRules,
     when: tuple[int, float, int],
 ) -> Attempt:
-    """The attempt as it is recorded. `when`: now, chance (0 to 1), when a try that does not count is due."""
+    """The attempt as it is recorded. `when`: now, chance, when a try that does not count is due."""
     now_ms, chance, uncounted_due_ms = when
-    counted = outcome.trouble is None and not outcome.stopped or outcome.uncertain
+    counted = (outcome.trouble is None and not outcome.stopped) or outcome.uncertain
     queued = any(result.state is State.QUEUED for result in outcome.results)
     held_ms = max(0, now_ms - parcel.due_ms) if parcel.first_try_ms else 0
     results = outcome.results
     ended = _ended_by_time(parcel, outcome, rules, now_ms, held_ms) if queued else ""
-    if ended and (counted or schedule.overdue(rules, parcel.accepted_ms, now_ms)):
+    if ended and (counted or overdue(parcel, rules, now_ms)):
         results = [_given_up(result, ended) for result in results]
         queued = False
     next_ms = uncounted_due_ms
     if counted:
         next_ms = schedule.next_due_ms(
-            rules, parcel.accepted_ms, parcel.tries + 1, now_ms, chance, outcome.uncertain
+            rules, _born_ms(parcel, rules), parcel.tries + 1, now_ms, chance, outcome.uncertain
         )
     return Attempt(
         parcel=parcel,
@@ -294,6 +299,18 @@ def report(
     )
 
 
+def overdue(parcel: Parcel, rules: schedule.QueueRules, now_ms: int) -> bool:
+    """Whether it has been queued for as long as any message may be."""
+    return schedule.overdue(rules, _born_ms(parcel, rules), now_ms)
+
+
+def _born_ms(parcel: Parcel, rules: schedule.QueueRules) -> int:
+    """When its time in the queue began: at its acceptance, or when it was to be sent."""
+    began = parcel.first_try_ms or parcel.due_ms
+    put_off = began - parcel.accepted_ms >= rules.hold_max_ms
+    return began if put_off else parcel.accepted_ms
+
+
 def expired(parcel: Parcel, upstream: Upstream, now_ms: int) -> Attempt:
     """The record of a message that was queued for as long as any may be."""
     text = "not sent: it was queued for too long"
@@ -307,7 +324,7 @@ def _ended_by_time(
     """Why those still queued end now, or an empty text."""
     if outcome.uncertain and parcel.uncertain_row + 1 >= schedule.UNCERTAIN_ROW:
         return _UNCERTAIN
-    if schedule.overdue(rules, parcel.accepted_ms, now_ms):
+    if overdue(parcel, rules, now_ms):
         return "queued for too long"
     if schedule.gave_up(rules, parcel.first_try_ms, parcel.held_ms + held_ms, now_ms):
         return "tried for too long"

@@ -7,67 +7,32 @@ States, as its `health` says them:
     paused   the same, but that a person paused it: then not even a probe
     stopped  nothing is taken; what is on the wire goes on
 
-Promises that each message it was given ends in one record or one release, that the upstream's limits of
-connections, messages a connection and a minute hold, and that no connection outlives its edition of the
-settings. Knows nothing of other upstreams or of what the store holds.
+Promises that each message it was given ends in one record or one release, that the upstream's
+limits of connections, messages a connection and a minute hold, and that no connection outlives its
+edition of the settings. Knows nothing of other upstreams or of what the store holds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from waypost import log
-from waypost.clock import Clock
 from waypost.core.errors import WaypostError
-from waypost.core.lifecycle import State
 from waypost.core.message import Parcel
 from waypost.core.stage import Stage
-from waypost.core.upstream import Health, Upstream, UpstreamState
-from waypost.store.contract import RelayStore
-from waypost.transport import attempt, health, schedule, trouble
-from waypost.transport.flow.records import Records
+from waypost.core.upstream import Upstream
+from waypost.transport import attempt, health, trouble
+from waypost.transport.flow.office import Office, Superior
 from waypost.transport.flow.window import Pace, Window
-from waypost.transport.link.connect import Dialer
 from waypost.transport.link.stream import Stream
 from waypost.transport.trouble import Scope, Stopped, TransportError, Trouble
 
 MANY_CONNECTIONS = 100  # where the upstream sets no limit
 WINDOW_TIMES = 4  # ready and flying messages a connection
-SHRUNK_S = 300.0  # how long fewer connections are used after the upstream found them too many
 AGAIN_MS = 60_000  # a message that one connection too many was refused for
 OUTSTANDING = 1_000  # outcomes that are not on disk yet: more, and nobody takes another message
-
-
-class Office(msgspec.Struct, frozen=True):
-    """What all couriers share."""
-
-    store: RelayStore
-    records: Records
-    dialer: Dialer
-    clock: Clock
-    rules: schedule.QueueRules
-    data: Path
-    idle_s: float
-
-
-class Superior(Protocol):
-    """Who a courier asks and tells: of senders, and of room for more."""
-
-    def may_go(self, parcel: Parcel, upstream_id: int) -> bool:
-        """Whether the message still is for this upstream now."""
-
-    def hold(self, parcel: Parcel, known: Trouble) -> None:
-        """The upstream does not take this sender's mail."""
-
-    def passed(self, parcel: Parcel) -> None:
-        """The upstream took a message of this sender."""
-
-    def hungry(self) -> None:
-        """There is room for more, or something else to look at."""
 
 
 class Courier:
@@ -75,7 +40,7 @@ class Courier:
 
     def __init__(self, upstream: Upstream, office: Office, superior: Superior) -> None:
         self.upstream = upstream
-        self.health = upstream.health
+        self.condition = health.Condition(upstream, office.clock, self._tell)
         self.window = Window()
         self._office = office
         self._superior = superior
@@ -87,13 +52,7 @@ class Courier:
         self._flying: dict[Stream, Parcel] = {}
         self._signed = 0
         self._probing = False
-        self._probe_by_login = False
-        self._lost_row = 0
-        self._shrunk = 0
-        self._shrunk_until = 0.0
         self._stopping = False
-        self._told: Health | None = None  # what the store is being told
-        self._seen = upstream.health  # what the settings said last
 
     # What the dispatcher asks.
 
@@ -103,7 +62,7 @@ class Courier:
 
     @property
     def able(self) -> bool:
-        return self.health.state is UpstreamState.OK and not self._stopping
+        return self.condition.ok and not self._stopping
 
     @property
     def busy(self) -> bool:
@@ -123,21 +82,24 @@ class Courier:
         if self._stopping:
             return 0
         if self.able:
-            # Not more than are soon carried: what is claimed here cannot be overtaken by new accounts.
+            # Few, so that an account that comes later soon has its turn.
             ahead = len(self.window)
             return max(0, 2 * self.connections - ahead) if ahead <= self.connections else 0
-        wanted = not self._probe_by_login and self._probe_due(now_ms) and not self.window
+        wanted = not self.condition.by_login and self._probe_due(now_ms) and not self.window
         return 1 if wanted else 0
 
     def next_probe_ms(self) -> int:
         """When it is to be looked at again while it is not able; 0: not by itself."""
-        return 0 if self.able or self._probing else self.health.probe_at_ms
+        return 0 if self.able or self._probing else self.condition.health.probe_at_ms
 
     def waits(self) -> tuple[str, int]:
         """Why a message cannot be tried now, and when it can be, for whoever waits for it."""
         if self.able:
             return "waiting for a free connection", self._office.clock.wall_ms()
-        return self.health.reason or "the upstream is paused", self.health.probe_at_ms
+        return (
+            self.condition.health.reason or "the upstream is paused",
+            self.condition.health.probe_at_ms,
+        )
 
     # What the dispatcher tells.
 
@@ -154,7 +116,7 @@ class Courier:
 
     def tick(self, now_ms: int) -> None:
         """Starts the login that is due, if one is."""
-        if self._probe_by_login and self._probe_due(now_ms) and not self._tasks:
+        if self.condition.by_login and self._probe_due(now_ms) and not self._tasks:
             self._start_probe()
 
     def update(self, upstream: Upstream) -> None:
@@ -166,12 +128,13 @@ class Courier:
         if edited:
             self._contexts = self._office.dialer.contexts()
             self._pace = Pace(upstream.limits.per_minute)
-            self._shrunk_until = 0.0
-        changed = upstream.health not in (self._seen, self.health)
-        self._seen = upstream.health
-        if (edited or changed) and self._told is None:
-            self._adopt(upstream.health)
-        if edited:
+            self._wake_idle()
+        if not self.condition.see(upstream):
+            return
+        if self.able:
+            self._kick_all(len(self.window))
+        else:
+            self._release_window(self.condition.health.reason)
             self._wake_idle()
 
     def wind_down(self) -> None:
@@ -198,14 +161,10 @@ class Courier:
         return self._office.clock.wall_ms()
 
     def _probe_due(self, now_ms: int) -> bool:
-        if self.able or self._probing or self._stopping or health.by_hand(self.health):
-            return False
-        return self.health.probe_at_ms <= now_ms
+        return not self._probing and not self._stopping and self.condition.probe_due(now_ms)
 
     def _allowed(self) -> int:
-        if self._office.clock.monotonic() < self._shrunk_until:
-            return min(self._shrunk, self.connections)
-        return self.connections
+        return self.condition.allowed(self.connections)
 
     def _kick(self) -> None:
         """Sees that as many connections work as there is work for."""
@@ -221,6 +180,10 @@ class Courier:
         limit = self._allowed() if self._signed else 1
         if len(self._tasks) < self._allowed() and opening < min(limit, len(self.window)):
             self._spawn(probe=False)
+
+    def _kick_all(self, messages: int) -> None:
+        for _ in range(min(messages, self._allowed())):
+            self._kick()
 
     def _start_probe(self) -> None:
         self._probing = True
@@ -239,7 +202,7 @@ class Courier:
         if error is not None:
             log.get("transport").error("connection_task", upstream=self.upstream.name, error=error)
         if self.window and not self.able and not self._probing:
-            self._release_window(self.health.reason)
+            self._release_window(self.condition.health.reason)
         self._kick()
         self._superior.hungry()
 
@@ -261,17 +224,24 @@ class Courier:
         finally:
             if stream is not None:
                 self._signed -= 1
+                self._look_back(stream)
                 stream.close()
             if probe:
                 self._probing = False
 
+    def _look_back(self, stream: Stream) -> None:
+        """A connection that the upstream ended before it took anything counts as a lost one."""
+        if self.window and self.able and not stream.carried and not stream.usable:
+            known = Trouble(Stage.MAIL, Scope.MESSAGE, "the upstream ended the session")
+            if (row := self.condition.lost(known)) is not None:
+                self._suffer(row)
+
     def _opened(self, probe: bool) -> None:
         self._opening.discard(_this_task())
         self._signed += 1
-        if probe and self._probe_by_login:
-            self._recover()
-        for _ in range(min(len(self.window), self._allowed())):
-            self._kick()
+        if probe and self.condition.by_login:
+            self._recovered()
+        self._kick_all(len(self.window) - 1)
 
     async def _sign_in(self) -> Stream | None:
         """A connection, or None once the trouble was dealt with."""
@@ -402,29 +372,19 @@ class Courier:
             self._superior.hold(parcel, known)
         elif known is not None:
             due_ms = self._suffer(known)
-        self._count_lost(outcome)
+        if not outcome.stopped and (row := self.condition.lost(outcome.lost)) is not None:
+            self._suffer(row)
         if outcome.accepted:
-            self._recover()
+            self._recovered()
             self._superior.passed(parcel)
-        elif not self.able and known is None and not outcome.lost:
-            self._probe_again(now_ms)
+        elif not self.condition.ok and known is None and outcome.lost is None:
+            self.condition.probe_again()
         record = attempt.report(
             parcel, upstream, outcome, office.rules, (now_ms, office.clock.chance(), due_ms)
         )
         office.records.record(record)
         if record.next_ms:
             self._superior.hungry()
-
-    def _count_lost(self, outcome: attempt.Outcome) -> None:
-        if outcome.lost is None:
-            self._lost_row = 0
-            return
-        self._lost_row += 1
-        if not self.able:
-            self._suffer(outcome.lost)
-        elif self._lost_row >= health.LOST_ROW:
-            self._lost_row = 0
-            self._suffer(health.lost_row(outcome.lost.stage, outcome.lost.reason))
 
     def _put_back(self, parcel: Parcel) -> None:
         """Released untried, in its place in the order."""
@@ -439,68 +399,34 @@ class Courier:
 
     def _release_window(self, reason: str) -> None:
         for parcel in self.window.drain():
-            next_ms = self.health.probe_at_ms
+            next_ms = self.condition.health.probe_at_ms
             self._office.store.no_try(parcel.id, reason, next_ms)
             self._office.records.release(parcel, parcel.due_ms, reason)
 
     # Health.
 
+    def _recovered(self) -> None:
+        if self.condition.recover():
+            self._superior.hungry()
+
     def _suffer(self, known: Trouble) -> int:
-        """Trouble of the upstream's: fewer connections, or a pause. When the next try is due."""
-        now_ms = self._now()
+        """Trouble of the upstream's; when a message that it hit is due again."""
         others = self._signed if known.stage in trouble.LOGIN_STAGES else self._signed - 1
-        slight = known.crowded or known.stage in (Stage.CONNECT, Stage.GREETING)
-        if known.scope is Scope.UPSTREAM_FAILING and slight and others > 0 and self.able:
-            self._shrunk = others
-            self._shrunk_until = self._office.clock.monotonic() + SHRUNK_S
-            return now_ms + AGAIN_MS
-        chance = self._office.clock.chance()
-        self._probe_by_login = known.stage in trouble.LOGIN_STAGES
-        self._tell(health.worse(self.upstream, self.health, known, now_ms, chance))
-        self._release_window(self.health.reason)
+        if not self.condition.suffer(known, others):
+            return self._now() + AGAIN_MS
+        self._release_window(self.condition.health.reason)
         self._wake_idle()
-        return self.health.probe_at_ms
-
-    def _recover(self) -> None:
-        now_ms = self._now()
-        if self.health.state is UpstreamState.OK:
-            if not self.health.last_success_ms:
-                self._tell(health.better(self.upstream, self.health, now_ms))
-            return
-        self._tell(health.better(self.upstream, self.health, now_ms))
-        self._superior.hungry()
-
-    def _probe_again(self, now_ms: int) -> None:
-        """The probing message was refused for its own sake: that tells nothing, the next is tried."""
-        changed = msgspec.structs.replace(self.health, probe_at_ms=max(1, now_ms))
-        self._tell(health.Change(changed, None))
+        return self.condition.health.probe_at_ms
 
     def _tell(self, change: health.Change) -> None:
-        self.health = self._told = change.health
         store, ident, edition = self._office.store, self.upstream.id, self.upstream.edition
 
         def ask() -> asyncio.Future[None]:
             kept = store.health(ident, edition, change.health, change.event)
-            kept.add_done_callback(lambda _: self._kept(change.health))
+            kept.add_done_callback(lambda _: self.condition.kept(change.health))
             return kept
 
         self._office.records.keep(ask)
-
-    def _kept(self, told: Health) -> None:
-        if self._told is told:
-            self._told = None
-
-    def _adopt(self, told: Health) -> None:
-        """Somebody edited, paused or resumed it."""
-        self.health = told
-        self._lost_row = 0
-        if told.state is UpstreamState.OK:
-            for _ in range(min(len(self.window), self._allowed())):
-                self._kick()
-        else:
-            self._probe_by_login = False
-            self._release_window(told.reason)
-            self._wake_idle()
 
 
 def _this_task() -> asyncio.Task[None]:

@@ -1,8 +1,8 @@
-"""Which message goes to which upstream now: fresh ones from their commit, waiting ones from the store.
+"""Which message goes to which upstream now: fresh ones from their commit, others from the store.
 
-Promises that what is due is found without looking at what is not, that accounts go in turn, and that a
-sick upstream or a held sender parks its mail without a word to each message. Knows nothing of
-connections or of what an answer means.
+Promises that what is due is found without looking at what is not, that accounts go in turn, and
+that a sick upstream or a held sender parks its mail without a word to each message. Knows nothing
+of connections or of what an answer means.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from waypost.core.message import Acceptance, Parcel
 from waypost.core.upstream import Upstream, UpstreamState
 from waypost.store.contract import Lane, RelayStore
 from waypost.transport import attempt, schedule
-from waypost.transport.courier import Courier, Office
+from waypost.transport.courier import Courier
+from waypost.transport.flow.office import Office
 from waypost.transport.flow.records import Records
 from waypost.transport.link.connect import Dialer
 from waypost.transport.trouble import Trouble
@@ -54,7 +55,6 @@ class Dispatcher:
         self._by_upstream: dict[int, list[Sender]] = {}
         self._held: dict[int, int] = {}  # sender -> when one of its messages is tried again
         self._trying: dict[int, int] = {}  # held sender -> the message that tries it
-        self._unwanted: list[tuple[int, str, int]] = []
         self._turn = 0
         self._wake: asyncio.Event | None = None
         self._scan: asyncio.Task[None] | None = None
@@ -95,17 +95,19 @@ class Dispatcher:
     def wants(self, acceptance: Acceptance) -> bool:
         if self._stopping or self._facts is None:
             return False
+        if self._store.directory() is not self._facts:
+            self._refresh()  # an upstream that was added a moment ago takes its first message
         sender = self._facts.senders.get(acceptance.sender_id)
         courier = self._route(sender) if sender is not None else None
         if sender is None or courier is None or acceptance.hold_until_ms:
             return False
         if sender.id in self._held or sender.held:
             hint = sender.held or "the sender is held"
-            self._unwanted.append((acceptance.id, hint, self._held.get(sender.id, 0)))
+            self._store.no_try(acceptance.id, hint, self._held.get(sender.id, 0))
             return False
         if courier.has_room_for(acceptance.account_id):
             return True
-        self._unwanted.append((acceptance.id, *courier.waits()))
+        self._store.no_try(acceptance.id, *courier.waits())
         return False
 
     def take(self, parcel: Parcel) -> None:
@@ -117,9 +119,6 @@ class Dispatcher:
         courier.add(parcel)
 
     def stirred(self) -> None:
-        unwanted, self._unwanted = self._unwanted, []
-        for message_id, hint, next_ms in unwanted:
-            self._store.no_try(message_id, hint, next_ms)
         self.hungry()
 
     # The superior of couriers.
@@ -215,12 +214,12 @@ class Dispatcher:
                 later.append(lane.due_ms)
                 continue
             account = self._facts.accounts.get(lane.account_id)
-            courier = open_to.get(lane.sender_id)
-            if courier is None or account is None or not account.enabled:
+            able = open_to.get(lane.sender_id)
+            if able is None or account is None or not account.enabled:
                 if now_ms - lane.due_ms >= self._rules.hold_max_ms:
                     await self._expire(lane, now_ms)
                 continue
-            due.setdefault(courier, []).append(lane)
+            due.setdefault(able, []).append(lane)
         for courier, waiting in due.items():
             await self._claim(courier, waiting, now_ms)
         later += [at for c in self._couriers.values() if (at := c.next_probe_ms()) > now_ms]
@@ -253,7 +252,7 @@ class Dispatcher:
             waiting = again
 
     def _give(self, courier: Courier, parcel: Parcel, now_ms: int) -> None:
-        if schedule.overdue(self._rules, parcel.accepted_ms, now_ms):
+        if attempt.overdue(parcel, self._rules, now_ms):
             self._records.record(attempt.expired(parcel, courier.upstream, now_ms))
         elif self._stopping:
             self._records.release(parcel, parcel.due_ms, "")
@@ -267,7 +266,7 @@ class Dispatcher:
         if courier is None:
             return
         for parcel in await self._store.claim(lane, now_ms, CLAIM_ONCE):
-            if schedule.overdue(self._rules, parcel.accepted_ms, now_ms):
+            if attempt.overdue(parcel, self._rules, now_ms):
                 self._records.record(attempt.expired(parcel, courier.upstream, now_ms))
             else:
                 self._records.release(parcel, parcel.due_ms, "")
@@ -282,7 +281,7 @@ class Dispatcher:
         return courier if courier is not None and courier.room(now_ms) > 0 else None
 
     def _route(self, sender: Sender) -> Courier | None:
-        """The courier of its upstream, or of the fallback while that cannot and the fallback can."""
+        """The courier of its upstream, or of the fallback while only that one can."""
         courier = self._couriers.get(sender.upstream_id)
         if courier is None or courier.able or courier.upstream.fallback_id is None:
             return courier
@@ -325,4 +324,4 @@ class Dispatcher:
     @property
     def health(self) -> dict[int, UpstreamState]:
         """The state of each upstream as it is seen now."""
-        return {ident: courier.health.state for ident, courier in self._couriers.items()}
+        return {ident: courier.condition.health.state for ident, courier in self._couriers.items()}

@@ -1,19 +1,23 @@
-"""What trouble does to an upstream's health: pure decisions.
+"""What trouble does to an upstream's health, and how many connections it is thought to bear.
 
-Promises the next `Health` and the event that goes with it; an event only where the state changes. Knows
-nothing of connections or of the store.
+Promises the next `Health` and the event that goes with it; an event only where the state changes.
+Knows nothing of connections or of the store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+from waypost.clock import Clock
 from waypost.core.event import Event, Kind
 from waypost.core.stage import Stage
 from waypost.core.upstream import Health, Upstream, UpstreamState
 from waypost.transport import schedule
 from waypost.transport.trouble import LOGIN_STAGES, Scope, Trouble
 
+SHRUNK_S = 300.0  # how long fewer connections are used after the upstream found them too many
 LOST_ROW = 3  # messages in a row that a connection was lost over: then the upstream backs off
 
 
@@ -71,5 +75,101 @@ def lost_row(stage: Stage, reason: str) -> Trouble:
     return Trouble(stage, Scope.UPSTREAM_FAILING, text)
 
 
+def failed_probe(known: Trouble) -> Trouble:
+    """The trouble of an upstream that lost the one message it was tried with."""
+    return Trouble(known.stage, Scope.UPSTREAM_FAILING, known.reason)
+
+
 def _event(upstream: Upstream, kind: Kind, text: str, now_ms: int) -> Event:
     return Event(now_ms, kind, text, account_id=upstream.account_id, upstream_id=upstream.id)
+
+
+class Condition:
+    """The health of one upstream as it is seen here. `tell` is given each change to be kept.
+
+    `upstream` is replaced by whoever owns this when the settings change.
+    """
+
+    def __init__(self, upstream: Upstream, clock: Clock, tell: Callable[[Change], None]) -> None:
+        self.upstream = upstream
+        self.health = upstream.health
+        self.by_login = False  # the next probe is a login, not a message
+        self._clock = clock
+        self._tell = tell
+        self._told: Health | None = None  # what the store is being told
+        self._seen = upstream.health  # what the settings said last
+        self._lost_row = 0
+        self._shrunk = 0
+        self._shrunk_until = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.health.state is UpstreamState.OK
+
+    def probe_due(self, now_ms: int) -> bool:
+        return not self.ok and not by_hand(self.health) and self.health.probe_at_ms <= now_ms
+
+    def allowed(self, connections: int) -> int:
+        """How many of so many connections are used now."""
+        if self._clock.monotonic() < self._shrunk_until:
+            return min(self._shrunk, connections)
+        return connections
+
+    def suffer(self, known: Trouble, others: int) -> bool:
+        """Trouble while `others` of its connections work. False: fewer of them will do."""
+        slight = known.crowded or known.stage in (Stage.CONNECT, Stage.GREETING)
+        if known.scope is Scope.UPSTREAM_FAILING and slight and others > 0 and self.ok:
+            self._shrunk = others
+            self._shrunk_until = self._clock.monotonic() + SHRUNK_S
+            return False
+        self.by_login = known.stage in LOGIN_STAGES
+        now_ms, chance = self._clock.wall_ms(), self._clock.chance()
+        self._change(worse(self.upstream, self.health, known, now_ms, chance))
+        return True
+
+    def lost(self, known: Trouble | None) -> Trouble | None:
+        """A message lost its connection, or (None) did not; the upstream's trouble, if it is."""
+        if known is None:
+            self._lost_row = 0
+            return None
+        self._lost_row += 1
+        if self.ok and self._lost_row < LOST_ROW:
+            return None
+        row, self._lost_row = self._lost_row, 0
+        return lost_row(known.stage, known.reason) if row >= LOST_ROW else failed_probe(known)
+
+    def recover(self) -> bool:
+        """The upstream works; whether that is news."""
+        if self.ok and self.health.last_success_ms:
+            return False
+        news = not self.ok
+        self._change(better(self.upstream, self.health, self._clock.wall_ms()))
+        return news
+
+    def probe_again(self) -> None:
+        """The probing message was refused for its own sake: the next may be tried."""
+        now_ms = max(1, self._clock.wall_ms())
+        self._change(Change(msgspec.structs.replace(self.health, probe_at_ms=now_ms), None))
+
+    def see(self, upstream: Upstream) -> bool:
+        """Takes new settings over; whether somebody changed the health by hand."""
+        edited = upstream.edition != self.upstream.edition
+        changed = upstream.health not in (self._seen, self.health)
+        self.upstream, self._seen = upstream, upstream.health
+        if edited:
+            self._shrunk_until = 0.0
+        if not edited and (not changed or self._told is not None):
+            return False
+        self.health, self._told = upstream.health, None
+        self.by_login = False
+        self._lost_row = 0
+        return True
+
+    def kept(self, told: Health) -> None:
+        """The store has this now."""
+        if self._told is told:
+            self._told = None
+
+    def _change(self, change: Change) -> None:
+        self.health = self._told = change.health
+        self._tell(change)

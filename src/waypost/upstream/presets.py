@@ -211,7 +211,8 @@ _ALL = (
         hints=("the password is that of the SMTP credential, not the API key",),
         spf="mailgun.org",
         dkim_selectors=("mailo", "k1", "pic", "mta"),
-        source="https://documentation.mailgun.com/docs/mailgun/user-manual/sending-messages/send-smtp",
+        source="https://documentation.mailgun.com/docs/mailgun/user-manual/"
+        "sending-messages/send-smtp",
     ),
     Preset(
         name="sendgrid",

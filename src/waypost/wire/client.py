@@ -127,7 +127,7 @@ class ClientSession:
         self._events = events
         try:
             self._replies.feed(data)
-            while not self._over and len(self._replies):
+            while not (self._over or self._replies.empty()):
                 if self.stage is Stage.HANDSHAKE:
                     raise ProtocolError("the server spoke in clear behind STARTTLS", self.stage)
                 reply = self._replies.next(self.stage)
@@ -138,7 +138,7 @@ class ClientSession:
             self._over = True
             self._out.clear()
             events.append(Broken(error))
-        if self._over or (self.stage is Stage.IDLE and len(self._replies)):
+        if self._over or (self.stage is Stage.IDLE and not self._replies.empty()):
             self.usable = False
         return events
 
@@ -226,7 +226,7 @@ class ClientSession:
         self._say(b"QUIT\r\n", Stage.QUIT, self._quit)
 
     def _idle(self) -> None:
-        if self._over or len(self._replies):
+        if self._over or not self._replies.empty():
             raise ProtocolError("the connection is no longer usable", self.stage)
         if self.stage is not Stage.IDLE:
             raise ValueError(f"something is under way: {self.stage}")
@@ -255,7 +255,7 @@ class ClientSession:
 
     def _nothing_behind(self) -> None:
         """What stands behind a reply that we act upon was said too early: injected, or spoofed."""
-        if len(self._replies) and not self._replies.closing():
+        if not self._replies.empty() and not self._replies.closing():
             raise ProtocolError("the server answers what was not asked", self.stage)
 
     def _unasked(self, reply: Reply) -> None:
@@ -314,7 +314,7 @@ class ClientSession:
 
     def _starttls(self, reply: Reply) -> None:
         if self._yes(reply):
-            if len(self._replies):
+            if not self._replies.empty():
                 raise ProtocolError("the server spoke in clear behind STARTTLS", self.stage)
             self.stage = Stage.HANDSHAKE
             self._events.append(StartHandshake())

@@ -36,9 +36,12 @@ class CommandLines:
     def __len__(self) -> int:
         return len(self._buffer) - self._at
 
+    def empty(self) -> bool:
+        return self._at == len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Appends what was read."""
-        self._buffer = self._buffer[self._at :] + data if len(self) else data
+        self._buffer = data if self._at == len(self._buffer) else self._buffer[self._at :] + data
         self._at = 0
 
     def line(self) -> bytes | Fault | None:

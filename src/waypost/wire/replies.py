@@ -16,6 +16,8 @@ REPLY_OCTETS = 65_536  # of one reply in all; RFC 5321 4.5.3.1.5 has 512 a line
 REPLY_LINES = 512
 SHOWN_OCTETS = 60  # of a garbled line, in the error
 
+_CODES = {b"%d" % code: code for code in range(200, 600)}
+
 
 class Capabilities(msgspec.Struct, frozen=True):
     """What EHLO offered. `size`: None is not offered, 0 is no fixed limit; `auth` in upper case."""
@@ -29,7 +31,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class ReplyReader:
-    """Takes complete replies out of what was read. Its length: octets not yet given out."""
+    """Takes complete replies out of what was read."""
 
     __slots__ = ("_at", "_buffer", "_code", "_lines", "_octets")
 
@@ -40,8 +42,9 @@ class ReplyReader:
         self._lines: list[str] = []
         self._octets = 0
 
-    def __len__(self) -> int:
-        return self._octets + len(self._buffer) - self._at
+    def empty(self) -> bool:
+        """Nothing is left, not even of a reply that is not complete."""
+        return self._at == len(self._buffer) and not self._lines
 
     def closing(self) -> bool:
         """What is left begins with 421."""
@@ -65,10 +68,11 @@ class ReplyReader:
                 return None
             self._at = end + 1
             line = buffer[start : end - 1 if buffer[end - 1 : end] == b"\r" else end]
-            digits, mark = line[:3], line[3:4]
-            code = int(digits) if len(digits) == 3 and digits.isdigit() else 0
-            if not 200 <= code < 600 or mark not in b" -" or code != (self._code or code):
-                raise ProtocolError(f"the server's reply is garbled: {_shown(line)}", stage)
+            code, mark = _CODES.get(line[:3], 0), line[3:4]
+            if not code or mark not in b" -" or code != (self._code or code):
+                raise ProtocolError(
+                    f"the server's reply is garbled: {ascii(line[:SHOWN_OCTETS])[1:]}", stage
+                )
             text = line[4:].decode("utf-8", "replace")
             if mark != b"-":
                 lines = (*self._lines, text) if self._lines else (text,)
@@ -78,10 +82,6 @@ class ReplyReader:
             self._lines.append(text)
             self._code = code
             self._octets = octets
-
-
-def _shown(line: bytes) -> str:
-    return ascii(line[:SHOWN_OCTETS])[1:]
 
 
 def read_capabilities(reply: Reply) -> Capabilities:

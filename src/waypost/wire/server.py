@@ -39,7 +39,7 @@ MAIL_LINE_OCTETS = 1_055  # 512 + SIZE 26 (RFC 1870), BODY 17 (RFC 6152), AUTH 5
 REPLY_OCTETS = 510  # RFC 5321 4.5.3.1.5, less CR LF
 RCPTS_TRIED = 10_000  # in one transaction; beyond it 452 counts as a refusal, so that a bomb ends
 
-_LINE_OCTETS_BY_VERB = {"MAIL": MAIL_LINE_OCTETS, "AUTH": AUTH_LINE_OCTETS}
+_LINE_OCTETS = {"MAIL": MAIL_LINE_OCTETS, "AUTH": AUTH_LINE_OCTETS}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 _BAD_OCTETS = "500 5.5.2 A command line is printable ASCII and ends in CR LF"
@@ -56,7 +56,7 @@ _RCPT_LIMIT = "452 4.5.3 Too many recipients in one transaction, send the rest i
 _FAR_TOO_LARGE = "550 5.3.4 The message is far too large, closing the connection"
 
 
-class _Want(enum.Enum):
+class _Want(enum.IntEnum):
     """Whose answer is awaited."""
 
     NOTHING = 0
@@ -66,6 +66,14 @@ class _Want(enum.Enum):
     RCPT = 4
     DATA_START = 5
     DATA_END = 6
+
+
+_YES = {
+    _Want.AUTH: b"235 2.7.0 Authentication successful\r\n",
+    _Want.MAIL: b"250 OK\r\n",
+    _Want.RCPT: b"250 OK\r\n",
+    _Want.DATA_START: b"354 End data with <CR><LF>.<CR><LF>\r\n",
+}
 
 
 class ServerSession:
@@ -170,22 +178,21 @@ class ServerSession:
 
     def accept(self) -> None:
         """Answers what waits with its yes: 235, 250 or 354. A message's end has none of its own."""
-        match self._want:
-            case _Want.MAIL | _Want.RCPT:
-                self.answer("250 OK")
-            case _Want.AUTH:
-                self.answer("235 2.7.0 Authentication successful")
-            case _Want.DATA_START:
-                self._want = _Want.NOTHING
-                if len(self._lines):
-                    self._queued = self._violate(_AHEAD)
-                    return
-                self._say("354 End data with <CR><LF>.<CR><LF>")
-                self._reader = DataReader()
-                self._discarding = False
-                self._octets = 0
-            case _:
-                raise ValueError("nothing waits that could be accepted")
+        want = self._want
+        line = _YES.get(want)
+        if line is None:
+            raise ValueError("nothing waits that could be accepted")
+        self._want = _Want.NOTHING
+        if want is not _Want.DATA_START:
+            self._accepted(want)
+        elif self._lines.empty():
+            self._reader = DataReader()
+            self._discarding = False
+            self._octets = 0
+        else:
+            self._queued = self._violate(_AHEAD)
+            return
+        self._out.append(line)
 
     def answer(self, line: str, end: bool = False) -> None:
         """Answers what waits with a line (no CR LF); 2yz is a yes. `end`: the session is over."""
@@ -202,7 +209,7 @@ class ServerSession:
         if end:
             self.ended = True
         elif not yes:
-            if want is _Want.DATA_START and len(self._lines):
+            if want is _Want.DATA_START and not self._lines.empty():
                 self._queued = self._violate(_AHEAD)
             else:
                 self._queued = self._counted()
@@ -284,7 +291,7 @@ class ServerSession:
         if entry is None:
             verb = OTHER
             entry = TABLE[self._state, OTHER]
-        if len(line) + 2 > _LINE_OCTETS_BY_VERB.get(verb, LINE_OCTETS):
+        if len(line) > LINE_OCTETS - 2 and len(line) > _LINE_OCTETS.get(verb, LINE_OCTETS) - 2:
             return self._refuse(verb, _TOO_LONG)
         if ascii_only:
             clean = text.isprintable()
@@ -296,7 +303,7 @@ class ServerSession:
             if entry[0] == "2":
                 self._say(entry)
                 return None
-            if verb == "DATA" and self.authenticated and len(self._lines):
+            if verb == "DATA" and self.authenticated and not self._lines.empty():
                 return self._violate(_AHEAD)  # a message body would be read as commands
             return self._refuse(verb, entry)
         return self._DEEDS[entry](self, argument.strip(" "), verb)
@@ -343,7 +350,7 @@ class ServerSession:
         return chunk
 
     def _hello(self, argument: str, verb: str) -> ServerEvent | None:
-        if len(self._lines):  # RFC 2920 3.1: the last of its group
+        if not self._lines.empty():  # RFC 2920 3.1: the last of its group
             return self._violate(_AHEAD)
         name = grammar.read_name(argument)
         if name is None:
@@ -364,7 +371,7 @@ class ServerSession:
         return Hello(name, verb == "EHLO")
 
     def _starttls(self, argument: str, verb: str) -> ServerEvent | None:
-        if len(self._lines):
+        if not self._lines.empty():
             return self._violate(_AHEAD_OF_TLS)
         if argument:
             return self._refuse(verb, _NO_ARGUMENT)
@@ -402,7 +409,7 @@ class ServerSession:
         return rcpt
 
     def _data(self, argument: str, verb: str) -> ServerEvent | None:
-        if len(self._lines):
+        if not self._lines.empty():
             return self._violate(_AHEAD)
         if argument:
             return self._refuse(verb, _NO_ARGUMENT)

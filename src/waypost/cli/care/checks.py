@@ -1,7 +1,7 @@
 """The checks of files, store, certificate and machine, each a list of findings.
 
-Promises to change nothing on the machine but a probe file in the data directory, which is taken away
-at once. Knows nothing of how findings are shown.
+Promises to change nothing on the machine but a probe file in the data directory, which is taken
+away at once. Knows nothing of how findings are shown.
 """
 
 from __future__ import annotations

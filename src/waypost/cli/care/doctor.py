@@ -21,7 +21,7 @@ _COLUMNS = {"CHECK": "name", "": "status", "FOUND": "detail"}
 @click.command(cls=Command)
 @pass_call
 def doctor(call: Call) -> int:
-    """Check this installation: config, ports, certificate, clock, disk, store; exit 1 on an error."""
+    """Check this installation: config, ports, certificate, clock, disk, store."""
     findings = tuple(_findings(call))
     report = Report(ok=all(finding.ok for finding in findings), checks=findings)
     if call.json:

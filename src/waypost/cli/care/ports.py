@@ -1,7 +1,7 @@
 """The check of the listeners: each address is free, or this relay answers there.
 
-Promises to hold an address for an instant only, and to send nothing but a look. Knows nothing of how
-findings are shown.
+Promises to hold an address for an instant only, and to send nothing but a look. Knows nothing of
+how findings are shown.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ Promises that what outsiders wrote cannot command a terminal. Knows nothing of h
 
 from __future__ import annotations
 
-import time
+import sys
+from threading import Event
 from typing import Any
 
 import click
@@ -69,7 +70,7 @@ def log() -> None:
 @click.option("--before", type=Moment(), help="Accepted before this time.")
 @limit_option()
 @pass_call
-def list_(call: Call, **filters: Any) -> None:
+def list_(call: Call, /, **filters: Any) -> None:
     """Messages, newest first."""
     from waypost.desk import logs
 
@@ -118,12 +119,13 @@ def tail(call: Call, lines: int) -> None:
     fresh: list[Any] = list(reversed(logs.list_(desk, limit=lines))) if lines else []
     newest = logs.list_(desk, limit=1)
     last = newest[0].id if newest else None
+    idle = Event()  # nobody sets it: a wait that an interrupt ends
     while True:
         for view in fresh:
             _tail_line(call, view)
             last = view.id
         if not fresh:
-            time.sleep(TAIL_POLL_S)
+            idle.wait(TAIL_POLL_S)
         fresh = logs.newer(desk, last)
 
 
@@ -158,4 +160,4 @@ def _tail_line(call: Call, view: Any) -> None:
     else:
         facts = out.built(view)
         out.line("  ".join(out.plain(facts[field]) for field in _COLUMNS.values()))
-    click.get_text_stream("stdout").flush()
+    sys.stdout.flush()

@@ -89,7 +89,7 @@ def add(
 @click.option("--from-name", metavar="TEXT", help="Shown beside the address.")
 @click.option("--default/--not-default", "default", default=None, help="The account's default.")
 @click.pass_context
-def set_(context: click.Context, address: str, **flags: Any) -> None:
+def set_(context: click.Context, /, address: str, **flags: Any) -> None:
     """Change what an address may be used for."""
     from waypost.desk import senders
 

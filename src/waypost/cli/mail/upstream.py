@@ -16,6 +16,7 @@ from waypost.cli.base import (
     Group,
     Number,
     PasswordFile,
+    Wrapped,
     account_option,
     limit_option,
     pass_call,
@@ -72,7 +73,7 @@ _FORM = (
 _BESIDE = ("sender", "password", "from_name", "fallback")
 
 
-def _flags(command: Any) -> Any:
+def _flags(command: Wrapped) -> Wrapped:
     for option in reversed(_FLAGS):
         command = option(command)
     return command
@@ -90,7 +91,7 @@ def upstream() -> None:
 @click.option("--for", "for_account", metavar="NAME", help="The operator's, for that account.")
 @click.pass_context
 def add(
-    context: click.Context, name: str, account: str | None, for_account: str | None, **flags: Any
+    context: click.Context, /, name: str, account: str | None, for_account: str | None, **flags: Any
 ) -> None:
     """Add a server, and its sender. Neither --account nor --for: everybody may use the sender."""
     from waypost.desk import upstreams
@@ -116,7 +117,7 @@ def add(
 @_flags
 @account_option(help=OWNER)
 @click.pass_context
-def set_(context: click.Context, name: str, account: str | None, **flags: Any) -> None:
+def set_(context: click.Context, /, name: str, account: str | None, **flags: Any) -> None:
     """Change a server. A new host, port or user name asks for the password again."""
     from waypost.desk import upstreams
 

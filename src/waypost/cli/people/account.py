@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from waypost.cli import out
-from waypost.cli.base import Call, Group, Number, limit_option, pass_call, said, unset
+from waypost.cli.base import Call, Group, Number, Wrapped, limit_option, pass_call, said, unset
 
 _COLUMNS = {
     "NAME": "name",
@@ -26,7 +26,7 @@ def account() -> None:
     """Who may send: tenants, their credits and limits."""
 
 
-def _settings(command: Any) -> Any:
+def _settings(command: Wrapped) -> Wrapped:
     for option in (
         click.option("--notify", metavar="ADDRESS", help="Who is told of mail that failed later."),
         click.option(
@@ -45,6 +45,7 @@ def _settings(command: Any) -> Any:
 @click.pass_context
 def create(
     context: click.Context,
+    /,
     name: str,
     credit: int | None,
     rate_limit: int | None,
@@ -74,6 +75,7 @@ def create(
 @click.pass_context
 def set_(
     context: click.Context,
+    /,
     name: str,
     credit: int | None,
     rate_limit: int | None,

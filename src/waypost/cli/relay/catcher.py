@@ -6,6 +6,7 @@ Promises the octets exactly as they came over the wire, un-dotted. Knows nothing
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import msgspec
 
@@ -59,7 +60,7 @@ class _Session(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop has its own class
         self._transport = transport
         self._wire.greet()
         self._flush()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import re
 import signal
 import smtplib
@@ -16,9 +15,9 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -33,6 +32,7 @@ from waypost.config import Config, Listen
 from waypost.core.errors import ConfigError, Secret
 from waypost.desk import accounts, keys, logs, secrets, upstreams
 from waypost.desk.office import Desk
+from waypost.upstream.settings import Form
 from waypost.values import Endpoint
 
 SENDER = "noreply@waypost.example"
@@ -121,11 +121,8 @@ def _furnish(desk: Desk, catcher_port: int) -> str:
     """An account with credits, a key, and the catcher as the upstream; the key's secret."""
     accounts.create(desk, "demo", credits=CREDITS, rate_limit=None)
     fields = upstreams.Fields(
-        host="127.0.0.1",
-        port=catcher_port,
-        encryption="none",
+        form=Form(host="127.0.0.1", port=catcher_port, encryption="none", username="demo"),
         sender=SENDER,
-        username="demo",
         password=Secret("demo"),
     )
     upstreams.add(desk, "catcher", fields)
@@ -145,28 +142,31 @@ def _submit(port: int, key: str) -> Outcome:
     context = ssl.create_default_context()
     context.check_hostname = False  # the demo's certificate was made a moment ago, by itself
     context.verify_mode = ssl.CERT_NONE
-    with _overheard() as heard, smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+    with _OverheardClient("127.0.0.1", port, timeout=20) as client:
         client.set_debuglevel(1)
         client.starttls(context=context)
         client.login("anything", key)
         client.mail(SENDER)
         client.rcpt(RECIPIENT)
         _code, answer = client.data(body)
-    return Outcome(_dialogue(heard.getvalue(), key), answer.decode("ascii", "replace"), body)
+    return Outcome(_dialogue(client.heard, key), answer.decode("ascii", "replace"), body)
 
 
-@contextlib.contextmanager
-def _overheard() -> Iterator[io.StringIO]:
-    """What smtplib says of its session: it writes that to standard error."""
-    heard = io.StringIO()
-    with contextlib.redirect_stderr(heard):
-        yield heard
+class _OverheardClient(smtplib.SMTP):
+    """smtplib, with what it says of its session kept instead of printed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.heard: list[str] = []
+        super().__init__(*args, **kwargs)
+
+    def _print_debug(self, *args: Any) -> None:
+        self.heard.append(" ".join(str(arg) for arg in args))
 
 
-def _dialogue(heard: str, key: str) -> str:
+def _dialogue(heard: list[str], key: str) -> str:
     """smtplib's lines as C: and S:, the login masked."""
     lines = []
-    for line in heard.splitlines():
+    for line in heard:
         said = re.match(r"(send|reply): b?'(.*)'$", line)
         if said is None:
             continue

@@ -63,7 +63,7 @@ class Refused(WaypostError):
 @click.option("--text", default="", metavar="T")
 @click.argument("file", required=False, metavar="[FILE]")
 @pass_call
-def send(call: Call, **said: Any) -> None:
+def send(call: Call, /, **said: Any) -> None:
     """Send one message through the door; FILE is a whole message, - standard input."""
     call.thing(submitted(call.config, call.desk(), Draft(**said)), leave_out=())
 
@@ -78,8 +78,7 @@ def submitted(config: Config, desk: Desk, draft: Draft) -> MessageView:
     octets = _octets(draft)
     recipients = tuple(_address(text, "to") for text in draft.to)
     mail_from = _address(draft.sender, "from") if draft.sender else None
-    account_id = accounts.use(desk, account.name).id
-    message_id = asyncio.run(_submit(config, account_id, mail_from, recipients, octets))
+    message_id = asyncio.run(_submit(config, account.name, mail_from, recipients, octets))
     if not held(Paths(config.data).lock("serve")):
         print(
             "waypost: no relay is running on this data directory: the message is queued",
@@ -118,7 +117,7 @@ def _address(text: str, field: str) -> Address:
 
 async def _submit(
     config: Config,
-    account_id: int,
+    account: str,
     mail_from: Address | None,
     recipients: tuple[Address, ...],
     octets: bytes,
@@ -127,6 +126,8 @@ async def _submit(
     engine = app.open_engine(config, clock, None, serving=False)
     try:
         content, flags = _content(octets)
+        known = engine.directory().accounts.values()
+        account_id = next(found.id for found in known if found.name == account)
         now = msgspec.structs.replace(config, inline_wait_s=0.0)
         door = app.make_door(now, clock, engine)
         submission = Submission(

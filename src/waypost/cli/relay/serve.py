@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import click
@@ -19,7 +19,7 @@ from waypost import log
 from waypost.app import App, bind
 from waypost.cli.base import Call, Command, Number, pass_call
 from waypost.clock import SystemClock
-from waypost.config import Config
+from waypost.config import Config, load
 from waypost.core.errors import WaypostError
 
 
@@ -28,11 +28,13 @@ from waypost.core.errors import WaypostError
 @pass_call
 def serve(call: Call, workers: int | None) -> int:
     """Run the relay until SIGTERM or SIGINT."""
-    config = call.config
-    if workers is not None:
-        config = msgspec.structs.replace(config, workers=workers)
     log.setup()
-    return run(_serve(config))
+
+    def read() -> Config:
+        config = load(call.config_path, call.data_path)
+        return config if workers is None else msgspec.structs.replace(config, workers=workers)
+
+    return run(_serve(read))
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -45,7 +47,8 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(config: Config) -> int:
+async def _serve(read: Callable[[], Config]) -> int:
+    config = read()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     failures: list[str] = []
@@ -54,11 +57,20 @@ async def _serve(config: Config) -> int:
         failures.append(reason)
         stopping.set()
 
+    def reload() -> None:
+        try:
+            app.reload(read())
+        except WaypostError as error:
+            log.get("serve").warning("reload_refused", reason=error.public)
+        else:
+            log.get("serve").info("reloaded")
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     app = App(config, SystemClock(), bind(config), failed)
     try:
         await app.start()
+        loop.add_signal_handler(signal.SIGHUP, reload)
     except WaypostError:
         await app.stop()
         raise

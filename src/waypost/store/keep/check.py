@@ -13,14 +13,12 @@ from waypost.store.connect import connect, trouble
 
 
 def quick_check(data: Path) -> str:
-    """Empty where the file is whole, else what is wrong with it. Raises `StoreAway`,
-    `StoreBroken`.
-    """
+    """Empty where the file is whole, else what is wrong with it. Raises `StoreAway`."""
     db = connect(data, readonly=True)
     try:
-        said = db.pragma("quick_check(1)")
+        said = str(db.pragma("quick_check"))
     except apsw.Error as error:
         raise trouble(error) from error
     finally:
         db.close()
-    return "" if said == "ok" else str(said)
+    return "" if said == "ok" else said.splitlines()[0]

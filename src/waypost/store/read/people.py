@@ -17,7 +17,8 @@ ACCOUNT = (
 )
 KEY = (
     "SELECT k.id, k.account_id, a.name, k.name, k.last4, k.enabled, k.recipients, k.created_at,"
-    " k.last_used_at FROM api_key k JOIN account a ON a.id = k.account_id WHERE k.deleted_at IS NULL"
+    " k.last_used_at FROM api_key k JOIN account a ON a.id = k.account_id"
+    " WHERE k.deleted_at IS NULL"
 )
 UPSTREAM = (
     "SELECT u.id, u.account_id, a.name, u.name, u.host, u.port, u.encryption, u.username,"
@@ -27,8 +28,8 @@ UPSTREAM = (
     " LEFT JOIN account a ON a.id = u.account_id LEFT JOIN upstream f ON f.id = u.fallback_id"
 )
 SENDER = (
-    "SELECT s.id, s.address, s.address_key, s.account_id, a.name, s.everyone, s.upstream_id, u.name,"
-    " s.from_name, s.daily_cap, s.held, s.created_at FROM sender s"
+    "SELECT s.id, s.address, s.address_key, s.account_id, a.name, s.everyone, s.upstream_id,"
+    " u.name, s.from_name, s.daily_cap, s.held, s.created_at FROM sender s"
     " JOIN upstream u ON u.id = s.upstream_id LEFT JOIN account a ON a.id = s.account_id"
 )
 ALL = -1  # SQLite: LIMIT of a negative number is none

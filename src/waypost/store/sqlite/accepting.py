@@ -1,7 +1,9 @@
-"""The instant of acceptance: what is checked and written, in one transaction, to make a message ours.
+"""The instant of acceptance: what is checked and written, in one transaction, to make a message
+ours.
 
-In order: are the facts that it was judged by still so; is it (in part) a repeat; rate; caps; credits.
-Then the message, its recipients, body, queue row, ledger line and places are added to the batch.
+In order: are the facts that it was judged by still so; is it (in part) a repeat; rate; caps;
+credits. Then the message, its recipients, body, queue row, ledger line and places are added to the
+batch.
 
 Promises: a refusal has added nothing. Reads no clock; knows nothing of connections and commits.
 """
@@ -18,7 +20,6 @@ import msgspec
 
 from waypost.core import ident
 from waypost.core.errors import StoreAway
-from waypost.core.facts import Directory
 from waypost.core.lifecycle import State
 from waypost.core.message import (
     Acceptance,
@@ -28,18 +29,23 @@ from waypost.core.message import (
     Parcel,
     SpoolPart,
 )
-from waypost.core.upstream import Upstream
 from waypost.core.verdict import Reason, Refusal
+from waypost.store.directory import Loaded
 from waypost.store.sqlite import caps
 from waypost.store.sqlite.batch import Batch
 
 RATE_MS = 60_000  # behaviour, section 5: a minute
 HEADER_ONLY_MS = 86_400_000  # behaviour, section 3: 24 h
 
+PROBE_EARLIER = (
+    "SELECT 1 FROM message WHERE key_id = ? AND repeat_hash = ? AND id >= ?"
+    " AND repeat_hash IS NOT NULL LIMIT 1"
+)
 SELECT_EARLIER = (
     "SELECT m.id, m.digest, r.address, r.state FROM message m"
     " JOIN recipient r ON r.message_id = m.id"
-    " WHERE m.key_id = ? AND m.repeat_hash = ? AND m.id >= ? ORDER BY m.id"
+    " WHERE m.key_id = ? AND m.repeat_hash = ? AND m.id >= ? AND m.repeat_hash IS NOT NULL"
+    " ORDER BY m.id"
 )
 COUNT_RATE = "SELECT count(*) FROM message WHERE account_id = ? AND id >= ? AND key_id = ?"
 SELECT_RATE = "SELECT id FROM message WHERE account_id = ? AND id >= ? AND key_id = ?"
@@ -47,15 +53,9 @@ SELECT_RATE = "SELECT id FROM message WHERE account_id = ? AND id >= ? AND key_i
 Outcome = Committed | Refusal | Changed
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """The directory and upstreams of the generation that the transaction sees."""
-
-    directory: Directory
-    upstreams: dict[int, Upstream]
-
-
 class Kept(msgspec.Struct, frozen=True):
-    """What became of an acceptance in its batch. `parcel`: it is claimed. `waits`: why it is not tried now."""
+    """What became of an acceptance in its batch. `parcel`: it is claimed. `waits`: why it is not
+    tried now."""
 
     outcome: Outcome
     parcel: Parcel | None = None
@@ -72,21 +72,26 @@ class Accept:
         self,
         acceptance: Acceptance,
         claim: int,
-        facts: Callable[[Batch], Facts],
+        facts: Callable[[Batch], Loaded],
         wants: Callable[[Acceptance], bool] | None,
         told: Callable[[Accept], None],
+        claimed: set[int],
     ) -> None:
         self.acceptance = acceptance
         self.claim = claim
         self.facts = facts
         self.wants = wants
         self.told = told
+        self.claimed = claimed  # known before the commit is: nobody may take it for a dead worker's
         self.kept: Kept | None = None
         self.balance: int | None = None
+        self.incoming: SpoolPart | None = None  # where a large body was before it was settled
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def run(self, batch: Batch) -> None:
         self.kept = accept(batch, self)
+        if self.kept.parcel is not None:
+            self.claimed.add(self.acceptance.id)
         self.balance = batch.balances.get(self.acceptance.account_id)
 
     def done(self) -> None:
@@ -96,6 +101,9 @@ class Accept:
             self.future.set_result(self.kept.outcome)
 
     def failed(self, error: Exception) -> None:
+        self.claimed.discard(self.acceptance.id)
+        self.kept = None
+        self.told(self)
         if self.future.done():
             return
         if isinstance(error.__cause__, apsw.FullError):
@@ -122,7 +130,9 @@ def accept(batch: Batch, op: Accept) -> Kept:
     directory = facts.directory
     if acceptance.generation != directory.generation and _differs(acceptance, facts):
         return Kept(Changed())
-    addressees, first = _left(batch, acceptance)
+    keyed = acceptance.key_id is not None
+    hashed = repeat_hash(acceptance.message_id) if keyed else None
+    addressees, first = _left(batch, acceptance, hashed)
     if not addressees:
         assert first is not None
         return Kept(Committed(first, 0, repeat_of=first))
@@ -139,19 +149,21 @@ def accept(batch: Batch, op: Accept) -> Kept:
     balance, unlimited = batch.balance(acceptance.account_id)
     if not unlimited and balance < count:
         return Kept(
-            Refusal(Reason.NO_CREDITS, f"{count} credits needed, {max(balance, 0)} left: add credits")
+            Refusal(
+                Reason.NO_CREDITS, f"{count} credits needed, {max(balance, 0)} left: add credits"
+            )
         )
     put = _put(batch, acceptance, under, count)
     may = not put.capped and put.due_ms <= batch.now_ms and not sender.held
     enabled = directory.accounts[acceptance.account_id].enabled
     claimed = may and enabled and op.wants is not None and op.wants(acceptance)
-    _add(batch, acceptance, addressees, put, op.claim if claimed else 0)
+    _add(batch, acceptance, addressees, put, op.claim if claimed else 0, hashed)
     waits = put.reason or (sender.held and f"the sender is held: {sender.held}")
     parcel = _parcel(acceptance, addressees, put.due_ms) if claimed else None
     return Kept(Committed(acceptance.id, count), parcel, waits, put.due_ms)
 
 
-def _differs(acceptance: Acceptance, facts: Facts) -> bool:
+def _differs(acceptance: Acceptance, facts: Loaded) -> bool:
     """Whether what it was judged by has changed or vanished."""
     directory = facts.directory
     account = directory.accounts.get(acceptance.account_id)
@@ -172,13 +184,14 @@ def _differs(acceptance: Acceptance, facts: Facts) -> bool:
     )
 
 
-def _left(batch: Batch, acceptance: Acceptance) -> tuple[tuple[Addressee, ...], int | None]:
+def _left(
+    batch: Batch, acceptance: Acceptance, hashed: int | None
+) -> tuple[tuple[Addressee, ...], int | None]:
     """Those that it is not a repeat for, and the first message that stands for the others.
 
     Two rules: the same bytes again (recipients queued or sent), and the same Message-ID again for
     an address that is only in a header (a program that splits its recipients over transactions).
     """
-    hashed = repeat_hash(acceptance.message_id) if acceptance.key_id is not None else None
     if hashed is None or acceptance.key_id is None:
         return acceptance.addressees, None
     header_only = any(addressee.header_only for addressee in acceptance.addressees)
@@ -188,11 +201,10 @@ def _left(batch: Batch, acceptance: Acceptance) -> tuple[tuple[Addressee, ...], 
         batch.flush()
     window_ms = max(acceptance.repeat_window_ms, HEADER_ONLY_MS if header_only else 0)
     earliest = ident.floor(batch.now_ms - window_ms)
-    rows: list[Any] = batch.db.execute(
-        SELECT_EARLIER, (acceptance.key_id, hashed, earliest)
-    ).fetchall()
-    if not rows:
+    scope = (acceptance.key_id, hashed, earliest)
+    if batch.db.execute(PROBE_EARLIER, scope).fetchone() is None:
         return acceptance.addressees, None
+    rows: list[Any] = batch.db.execute(SELECT_EARLIER, scope).fetchall()
     repeats, named = _earlier(batch, acceptance, rows)
     left = []
     first: int | None = None
@@ -211,7 +223,8 @@ def _left(batch: Batch, acceptance: Acceptance) -> tuple[tuple[Addressee, ...], 
 def _earlier(
     batch: Batch, acceptance: Acceptance, rows: list[Any]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """(addresses that these very bytes stand for, addresses that this Message-ID was accepted for)."""
+    """(addresses that these very bytes stand for, addresses that this Message-ID was accepted
+    for)."""
     repeat_from = ident.floor(batch.now_ms - acceptance.repeat_window_ms)
     named_from = ident.floor(batch.now_ms - HEADER_ONLY_MS)
     repeats: dict[str, int] = {}
@@ -231,7 +244,8 @@ def _earlier(
 
 
 def _rate(batch: Batch, acceptance: Acceptance) -> Refusal | None:
-    """The sliding window, exact over all processes: counted under the write lock, by the ids' own times."""
+    """The sliding window, exact over all processes: counted under the write lock, by the ids' own
+    times."""
     key_id = acceptance.key_id
     if not acceptance.rate_per_minute or key_id is None:
         return None
@@ -261,10 +275,10 @@ def _add(
     addressees: tuple[Addressee, ...],
     put: caps.Put,
     claim: int,
+    hashed: int | None,
 ) -> None:
     a = acceptance
     count = len(addressees)
-    hashed = repeat_hash(a.message_id) if a.key_id is not None else None
     batch.messages.append(
         (
             a.id,

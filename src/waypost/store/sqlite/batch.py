@@ -1,7 +1,8 @@
-"""One transaction in the making: what was read for it, and the rows that are written at its end, table by table.
+"""One transaction in the making: what was read for it, and the rows that are written at its end,
+table by table.
 
-Promises: a balance or a count of places that many members change is read once and written once. Whoever
-reads rows that earlier members may have added calls `flush` first. Decides nothing.
+Promises: a balance or a count of places that many members change is read once and written once.
+Whoever reads rows that earlier members may have added calls `flush` first. Decides nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ DAY_MS = 86_400_000
 
 INSERT_MESSAGE = (
     "INSERT INTO message (id, account_id, key_id, sender_id, channel, peer, from_address, subject,"
-    " smtp_message_id, repeat_hash, digest, octets, eight_bit, null_sender, status, recipients, queued,"
-    " charged, hold_until) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,'queued',?,?,?,?)"
+    " smtp_message_id, repeat_hash, digest, octets, eight_bit, null_sender, status, recipients,"
+    " queued, charged, hold_until) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,'queued',?,?,?,?)"
 )
 INSERT_RECIPIENT = "INSERT INTO recipient (message_id, number, address) VALUES (?,?,?)"
 INSERT_BODY = (
@@ -32,8 +33,8 @@ INSERT_LEDGER = (
     " VALUES (?,?,?,?,?,?,?,?)"
 )
 INSERT_ATTEMPT = (
-    "INSERT INTO attempt (message_id, number, at, upstream_id, upstream, uncertain, results, transcript)"
-    " VALUES (?,?,?,?,?,?,?,?)"
+    "INSERT INTO attempt (message_id, number, at, upstream_id, upstream, uncertain, results,"
+    " transcript) VALUES (?,?,?,?,?,?,?,?)"
 )
 INSERT_EVENT = (
     "INSERT INTO event (at, kind, text, account_id, message_id, upstream_id, sender_id)"
@@ -64,7 +65,8 @@ WRITE_PLACE = (
 
 
 class Vanished(Exception):
-    """A row that this process holds the claim of is not there: somebody broke the rule of claims."""
+    """A row that this process holds the claim of is not there: somebody broke the rule of
+    claims."""
 
 
 class Batch:

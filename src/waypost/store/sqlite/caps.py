@@ -1,8 +1,9 @@
 """Places under the daily caps of senders and upstreams (recipients handed over in one UTC day).
 
-Promises: within the caps exactly, since it runs under the store's one write lock; what waits keeps its
-order within an account. A message without room is put off to the first day that has room beside all
-that was put off before it, so that a long backlog is not moved on day after day. Reads no clock.
+Promises: within the caps exactly, since it runs under the store's one write lock; what waits keeps
+its order within an account. A message without room is put off to the first day that has room beside
+all that was put off before it, so that a long backlog is not moved on day after day. Reads no
+clock.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from waypost.core.facts import Sender
 from waypost.core.upstream import Upstream
 from waypost.store.sqlite.batch import DAY_MS, Batch
 
-SELECT_CAPPED = "SELECT 1 FROM queue WHERE capped = ? AND account_id = ? LIMIT 1"
+SELECT_CAPPED = "SELECT 1 FROM queue WHERE capped = ? AND capped <> 0 AND account_id = ? LIMIT 1"
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -69,7 +70,8 @@ def full(batch: Batch, caps: Caps, count: int) -> int:
 
 
 def take(batch: Batch, caps: Caps, count: int) -> None:
-    """Takes places of today; also where there is no cap: one may be set at noon, and use is shown."""
+    """Takes places of today; also where there is no cap: one may be set at noon, and use is
+    shown."""
     batch.take_places("s", caps.sender_id, batch.today, count)
     batch.take_places("u", caps.upstream_id, batch.today, count)
 
@@ -103,7 +105,8 @@ def waits(batch: Batch, caps: Caps, account_id: int) -> int:
 
 
 def put_off(batch: Batch, caps: Caps, count: int, mark: int, *, behind: bool) -> Put:
-    """The first day with room beside what was put off; today only `behind` mail that waits since before."""
+    """The first day with room beside what was put off; today only `behind` mail that waits since
+    before."""
     last = batch.today + (0 if behind else 1)
     if caps.of_sender is not None:
         last = max(last, batch.last_day("S", caps.sender_id))
@@ -128,6 +131,6 @@ def reason_of(mark: int, caps: Caps) -> str:
 def _planned_room(batch: Batch, caps: Caps, count: int, day: int) -> bool:
     of_sender = caps.of_sender
     of_upstream = caps.of_upstream
-    return (
-        of_sender is None or batch.places("S", caps.sender_id, day) + count <= of_sender
-    ) and (of_upstream is None or batch.places("U", caps.upstream_id, day) + count <= of_upstream)
+    return (of_sender is None or batch.places("S", caps.sender_id, day) + count <= of_sender) and (
+        of_upstream is None or batch.places("U", caps.upstream_id, day) + count <= of_upstream
+    )

@@ -1,8 +1,9 @@
 """Finding due mail, claiming it, and taking over the claims of the dead.
 
-A lane is what waits from one sender of one account. Looking for lanes costs a look-up each, whatever
-waits in them; claiming costs what it claims. Promises: a claim is committed before its parcel is given
-out; a message goes under a daily cap in its turn. Knows nothing of connections and schedules.
+A lane is what waits from one sender of one account. Looking for lanes costs a look-up each,
+whatever waits in them; claiming costs what it claims. Promises: a claim is committed before its
+parcel is given out; a message goes under a daily cap in its turn. Knows nothing of connections and
+schedules.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from waypost.core.event import Event, Kind
 from waypost.core.lifecycle import State
 from waypost.core.message import Parcel, Result, SpoolPart
 from waypost.store.contract import Lane
-from waypost.store.directory import address_of
+from waypost.store.directory import Loaded, address_of
 from waypost.store.sqlite import caps
-from waypost.store.sqlite.accepting import Facts
 from waypost.store.sqlite.batch import Batch
 from waypost.store.sqlite.delivering import results_json
 from waypost.store.sqlite.ending import Keep, end
@@ -97,8 +97,9 @@ class Claim:
         limit: int,
         claim: int,
         keep: Keep,
-        facts: Callable[[Batch], Facts],
+        facts: Callable[[Batch], Loaded],
         told: Callable[[Claim], None],
+        claimed: set[int],
     ) -> None:
         self.lane = lane
         self.now_ms = now_ms
@@ -107,6 +108,7 @@ class Claim:
         self.keep = keep
         self.facts = facts
         self.told = told
+        self.claimed = claimed
         self.parcels: list[Parcel] = []
         self.gone: list[str] = []
         self._full = 0
@@ -124,13 +126,15 @@ class Claim:
         batch.waiting.clear()
         under = caps.caps_of(sender, facts.upstreams.get(sender.upstream_id))
         scope = (self.lane.sender_id, self.lane.account_id, self.now_ms, self.limit)
-        for values in batch.db.execute(SELECT_DUE, scope).fetchall():
+        found: list[Any] = batch.db.execute(SELECT_DUE, scope).fetchall()
+        for values in found:
             row = DueRow(*values)
             day = self._admit(batch, row, under)
             if day is not None:
                 key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
                 batch.db.execute(CLAIM, (self.claim, day, *key))
                 self.parcels.append(parcel_of(batch.db, self.lane, row))
+        self.claimed.update(parcel.id for parcel in self.parcels)
 
     def done(self) -> None:
         self.told(self)
@@ -138,6 +142,7 @@ class Claim:
             self.future.set_result(self.parcels)
 
     def failed(self, error: Exception) -> None:
+        self.claimed.difference_update(parcel.id for parcel in self.parcels)
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -162,7 +167,7 @@ class Claim:
         return None
 
     def _fail(self, batch: Batch, row: DueRow, text: str) -> None:
-        numbers = batch.db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
+        numbers: list[Any] = batch.db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
         results = [Result(number, State.FAILED, 550, text) for number, _ in numbers]
         _, gone = end(batch, row.message_id, results, self.keep, spooled=True)
         if gone:
@@ -214,7 +219,8 @@ def claims_from(db: apsw.Connection, above: int) -> int | None:
 
 
 class Adopt:
-    """A member of a batch: the claims of one dead worker become nobody's, each logged `uncertain`."""
+    """A member of a batch: the claims of one dead worker become nobody's, each logged
+    `uncertain`."""
 
     patient = True
 
@@ -223,7 +229,7 @@ class Adopt:
         claim: int,
         live: Collection[int],
         now_ms: int,
-        facts: Callable[[Batch], Facts],
+        facts: Callable[[Batch], Loaded],
     ) -> None:
         self.claim = claim
         self.live = live
@@ -235,13 +241,13 @@ class Adopt:
     def run(self, batch: Batch) -> None:
         batch.flush()
         facts = self.facts(batch)
-        rows = batch.db.execute(SELECT_CLAIMED, (self.claim,)).fetchall()
+        rows: list[Any] = batch.db.execute(SELECT_CLAIMED, (self.claim,)).fetchall()
         left = [row for row in rows if row[3] not in self.live]
         self.count = len(left)
         for sender_id, account_id, due, message_id, attempt in left:
             sender = facts.directory.senders.get(sender_id)
             upstream = facts.upstreams.get(sender.upstream_id) if sender else None
-            queued = batch.db.execute(SELECT_ADDRESSES, (message_id,)).fetchall()
+            queued: list[Any] = batch.db.execute(SELECT_ADDRESSES, (message_id,)).fetchall()
             results = tuple(Result(n, State.QUEUED, 0, LOST_WORDS) for n, _ in queued)
             where = (upstream.id, upstream.name) if upstream else (0, "")
             batch.attempts.append(

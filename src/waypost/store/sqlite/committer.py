@@ -4,17 +4,18 @@
     writer thread   COMMIT (the sync to disk), and the wait for a lock that a command holds
     checkpointer    moves the write-ahead log into the database, beside the commits
 
-No timer: a lone member starts at the end of the loop's present round. The statements run on the loop,
-since a thread that runs many small ones beside a busy loop waits for the GIL after each.
+No timer: a lone member starts at the end of the loop's present round. The statements run on the
+loop, since a thread that runs many small ones beside a busy loop waits for the GIL after each.
 
-Promises: a member is told only after its commit was synced. A batch that fails is rolled back and its
-members are tried one by one, so one bad row refuses nobody else. A commit whose sync fails ends
+Promises: a member is told only after its commit was synced. A batch that fails is rolled back and
+its members are tried one by one, so one bad row refuses nobody else. A commit whose sync fails ends
 everything: `StoreBroken` for every member and every later one. Knows nothing of mail.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -33,12 +34,14 @@ AGAIN_S = 0.25  # before what must not be lost is tried again
 
 
 class Op(Protocol):
-    """A member of a batch. `patient`: it is tried again while the disk is full or the store locked."""
+    """A member of a batch. `patient`: it is tried again while the disk is full or the store
+    locked."""
 
     patient: bool
 
     def run(self, batch: Batch) -> None:
-        """Adds its rows. May run again from the start, in another batch. Raises what refuses it alone."""
+        """Adds its rows. May run again from the start, in another batch. Raises what refuses it
+        alone."""
 
     def done(self) -> None:
         """It is on disk."""
@@ -64,7 +67,9 @@ class Committer:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._pages = 0
         self._checkpoint_at = CHECKPOINT_PAGES
-        self._close_gap = False  # a checkpoint has run: the rest of the log fits between two commits
+        self._close_gap = (
+            False  # a checkpoint has run: the rest of the log fits between two commits
+        )
         self._checkpoints: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._checkpointing = False
         db.set_busy_timeout(0)
@@ -77,7 +82,8 @@ class Committer:
         self._checkpointer.start()
 
     def submit(self, op: Op) -> None:
-        """Puts it into the next batch. Raises `StoreAway` after the end, `StoreBroken` when broken."""
+        """Puts it into the next batch. Raises `StoreAway` after the end, `StoreBroken` when
+        broken."""
         if self.broken is not None:
             raise StoreBroken(self.broken.public, self.broken.private)
         if self._closed:
@@ -90,7 +96,8 @@ class Committer:
             self._loop.call_soon(self._start)
 
     async def close(self) -> None:
-        """Commits what was asked for, then ends the threads; the connection is left to its owner."""
+        """Commits what was asked for, then ends the threads; the connection is left to its
+        owner."""
         self._closed = True
         while self._busy:
             self._idle = asyncio.Event()
@@ -242,13 +249,12 @@ class Committer:
         more = self._close_gap and failed is None
         self._tell(lambda: self._committed(members, failed, more))
         if more:
-            # The members have their answer; nobody writes now, so the log can be emptied to its end, and
-            # the next commit starts it anew. Without this a busy store's log would grow for ever.
+            # The members have their answer; nobody writes now, so the log can be emptied to its
+            # end, and the next commit starts it anew. Without this a busy store's log would grow
+            # for ever.
             self._close_gap = False
-            try:
+            with contextlib.suppress(apsw.Error):  # never owed: the log is synced
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            except apsw.Error:
-                pass  # never owed: the log is synced, and the next checkpoint moves more
             self._tell(self._start)
         elif self._pages >= self._checkpoint_at and not self._checkpointing:
             self._checkpointing = True
@@ -272,11 +278,9 @@ class Committer:
         db = connect(data, checkpoint_pages=0)
         try:
             while self._checkpoints.get():
-                try:
+                with contextlib.suppress(apsw.Error):
                     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                     self._close_gap = True
-                except apsw.Error:
-                    pass  # a checkpoint is never owed: the log is synced, and the next one moves more
                 self._checkpointing = False
         finally:
             db.close()

@@ -1,7 +1,7 @@
 """What came of an attempt: outcomes, refunds, events and the queue row, in one transaction.
 
-Promises: only who holds the claim records; what is recorded of a recipient is never taken back. Knows
-nothing of schedules and of what a reply means: it is told.
+Promises: only who holds the claim records; what is recorded of a recipient is never taken back.
+Knows nothing of schedules and of what a reply means: it is told.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def results_json(results: tuple[Result, ...]) -> str:
 
 
 class Deed:
-    """A member of a batch that delivery asks for; it must not be lost, so it is tried until it is kept."""
+    """A member of a batch that delivery asks for; it must not be lost, so it is tried until it is
+    kept."""
 
     patient = True
 
@@ -53,7 +54,9 @@ class Deed:
             self.future.set_result(None)
 
     def failed(self, error: Exception) -> None:
-        if not self.future.done():
+        if isinstance(error, Vanished):
+            Deed.done(self)  # the claim was not ours: not recorded, and nothing more to do
+        elif not self.future.done():
             self.future.set_exception(error)
             # Whoever does not wait for it must not be told of it by the loop's own log.
             self.future.exception()
@@ -68,12 +71,16 @@ class Record(Deed):
         claim: int,
         keep: Keep,
         told: Callable[[Record], None],
+        claimed: set[int],
+        fresh: bool,
     ) -> None:
         super().__init__()
+        self.fresh = fresh  # claimed when it was accepted: its counts have never moved
         self.attempt = attempt
         self.claim = claim
         self.keep = keep
         self.told = told
+        self.claimed = claimed
         self.settled: Settled | None = None
         self.gone: str | None = None
         self.balance: int | None = None
@@ -86,6 +93,7 @@ class Record(Deed):
             attempt.results,
             self.keep,
             spooled=isinstance(parcel.rest, SpoolPart),
+            before=(parcel.account_id, len(parcel.recipients), 0, 0, 0) if self.fresh else None,
         )
         batch.attempts.append(
             (
@@ -110,6 +118,11 @@ class Record(Deed):
     def done(self) -> None:
         self.told(self)
         super().done()
+
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, Vanished):
+            self.claimed.add(self.attempt.parcel.id)  # the row is claimed still: it may be released
+        super().failed(error)
 
     def _requeue(self, batch: Batch) -> None:
         attempt, parcel = self.attempt, self.attempt.parcel
@@ -175,7 +188,7 @@ class Release(Deed):
         due_ms: int,
         reason: str,
         held_ms: int,
-        told: Callable[[Release], None],
+        claimed: set[int],
     ) -> None:
         super().__init__()
         self.parcel = parcel
@@ -183,7 +196,7 @@ class Release(Deed):
         self.due_ms = due_ms
         self.reason = reason
         self.held_ms = held_ms
-        self.told = told
+        self.claimed = claimed
 
     def run(self, batch: Batch) -> None:
         p = self.parcel
@@ -194,13 +207,15 @@ class Release(Deed):
         if batch.db.changes() != 1:
             raise Vanished
 
-    def done(self) -> None:
-        self.told(self)
-        super().done()
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, Vanished):
+            self.claimed.add(self.parcel.id)
+        super().failed(error)
 
 
 def enhanced(text: str) -> str:
-    """The enhanced status code (RFC 3463) at the start of an upstream's words, or an empty string."""
+    """The enhanced status code (RFC 3463) at the start of an upstream's words, or an empty
+    string."""
     found = ENHANCED.match(text)
     return found.group(1) if found else ""
 

@@ -1,7 +1,9 @@
-"""Recipients end: their rows, the message's counts and status, the refunds, and what becomes of the body.
+"""Recipients end: their rows, the message's counts and status, the refunds, and what becomes of the
+body.
 
 Promises: an ended recipient never moves again; failed and cancelled ones are refunded once, in the
-transaction that ends them. Used by recorded attempts and by commands alike. Knows nothing of claims.
+transaction that ends them. Used by recorded attempts and by commands alike. Knows nothing of
+claims.
 """
 
 from __future__ import annotations
@@ -43,13 +45,21 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 def end(
-    batch: Batch, message_id: int, results: Iterable[Result], keep: Keep, *, spooled: bool
+    batch: Batch,
+    message_id: int,
+    results: Iterable[Result],
+    keep: Keep,
+    *,
+    spooled: bool,
+    before: tuple[int, int, int, int, int] | None = None,
 ) -> tuple[Counts, str | None]:
-    """Keeps the results of those still queued; also the name of a spool file that nothing needs any more.
+    """Keeps the results of those still queued; also the name of a spool file that nothing needs any
+    more.
 
-    The message's earlier rows must have been flushed. The queue row is left to the caller.
+    `before`: (account, queued, sent, failed, cancelled) where the caller knows them. The message's
+    earlier rows must have been flushed. The queue row is left to the caller.
     """
-    row: Any = batch.db.execute(SELECT_COUNTS, (message_id,)).fetchone()
+    row: Any = before or batch.db.execute(SELECT_COUNTS, (message_id,)).fetchone()
     account_id, *counted = row
     by_state = dict(zip(State, counted, strict=True))
     results = tuple(results)
@@ -69,9 +79,7 @@ def end(
             batch.book(account_id, 1, "refund", message_id, result.number)
     counts = Counts(*by_state.values())
     ended_at = None if counts.queued else batch.now_ms
-    batch.ended.append(
-        (counts.status.value, *by_state.values(), refunded, ended_at, message_id)
-    )
+    batch.ended.append((counts.status.value, *by_state.values(), refunded, ended_at, message_id))
     gone = None if counts.queued else _part_with_body(batch, message_id, counts, keep, spooled)
     return counts, gone
 
@@ -103,7 +111,8 @@ def end_recipients(
     keep_body_ms: int,
     keep_failed_body_ms: int,
 ) -> list[str]:
-    """For commands, in a transaction of theirs: ends queued recipients of a message that nobody has claimed.
+    """For commands, in a transaction of theirs: ends queued recipients of a message that nobody has
+    claimed.
 
     Returns names in the data directory of files to unlink after the commit.
     """

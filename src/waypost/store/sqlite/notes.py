@@ -1,14 +1,14 @@
-"""Small writes that ride along with the next batch: refusals, last uses of keys, health, pins, holds, events.
+"""Small writes that ride along with the next batch: refusals, last uses of keys, health, pins,
+holds, events.
 
-Promises: equal refusals of one peer within a minute are one line with a count; a key's use is written at
-most once a minute. Knows nothing of mail.
+Promises: equal refusals of one peer within a minute are one line with a count; a key's use is
+written at most once a minute. Knows nothing of mail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-
 
 from waypost.core.event import Event
 from waypost.core.upstream import Health
@@ -21,8 +21,8 @@ USED_MS = 60_000  # behaviour, section 1: at most once a minute
 REMEMBERED = 4_096  # different refusals of the last minute
 
 INSERT_REFUSAL = (
-    "INSERT INTO refusal (at, channel, peer, account_id, key_id, from_address, reason, answer, count)"
-    " VALUES (?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO refusal (at, channel, peer, account_id, key_id, from_address, reason, answer,"
+    " count) VALUES (?,?,?,?,?,?,?,?,?)"
 )
 COUNT_REFUSAL = "UPDATE refusal SET count = count + ? WHERE id = ?"
 UPDATE_USED = "UPDATE api_key SET last_used_at = ? WHERE id = ?"
@@ -37,7 +37,8 @@ _Same = tuple[str, str, int | None, int | None, str, str, str]
 
 
 class Notes:
-    """What waits to be written with the next batch, and what was written lately. A member of batches."""
+    """What waits to be written with the next batch, and what was written lately. A member of
+    batches."""
 
     patient = False  # a lost line of this kind is not worth an endless queue
 
@@ -78,7 +79,7 @@ class Notes:
     def run(self, batch: Batch) -> None:
         if not self._underway and not self._uses_underway:
             self._asked = False
-            self._underway = [(same, *counted) for same, counted in self._refusals.items()]
+            self._underway = [(same, c[0], c[1]) for same, c in self._refusals.items()]
             self._refusals.clear()
             self._uses_underway = [(at, key) for key, at in self._used.items()]
             self._used.clear()

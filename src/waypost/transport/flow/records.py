@@ -1,7 +1,7 @@
 """Outcomes on their way to the store.
 
-Promises that an outcome or a release is offered again while the store is away, so that no claim is left
-behind, and that nobody waits for a commit to go on. Knows nothing of what the outcomes mean.
+Promises that an outcome or a release is offered again while the store is away, so that no claim is
+left behind, and that nobody waits for a commit to go on. Knows nothing of what the outcomes mean.
 """
 
 from __future__ import annotations

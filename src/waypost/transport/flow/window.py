@@ -14,7 +14,7 @@ MINUTE_S = 60.0
 
 
 class Window:
-    """Claimed messages that no connection has taken yet. The next is of the account whose turn it is."""
+    """Claimed messages that no connection has taken yet; the next is of the account in turn."""
 
     def __init__(self) -> None:
         self._lanes: dict[int, deque[Parcel]] = {}

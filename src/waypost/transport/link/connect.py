@@ -1,9 +1,9 @@
 """From an upstream's settings to a connection that is signed in.
 
-Promises that a tenant's upstream is reached only at an address that was checked, at that very connect;
-that the certificate is judged before the login; and that no login goes out unprotected unless the
-upstream was set up without encryption. Every failure is a `TransportError` with its `trouble`. Knows
-nothing of messages or of when to try.
+Promises that a tenant's upstream is reached only at an address that was checked, at that very
+connect; that the certificate is judged before the login; and that no login goes out unprotected
+unless the upstream was set up without encryption. Every failure is a `TransportError` with its
+`trouble`. Knows nothing of messages or of when to try.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from waypost.clock import Clock, SystemClock
 from waypost.core.errors import Secret, WaypostError
 from waypost.core.stage import Stage
 from waypost.core.upstream import Encryption, Upstream, Validate
@@ -50,7 +51,10 @@ class SignedIn(msgspec.Struct, frozen=True):
 
 
 class Dialer:
-    """Makes connections. `hostname` is said in EHLO; `authorities` is a PEM file of further roots."""
+    """Makes connections. `hostname` is said in EHLO, `authorities` a PEM file of further roots.
+
+    `clock` is for time-outs alone, which are of the real world even where the queue's time is not.
+    """
 
     def __init__(
         self,
@@ -58,8 +62,10 @@ class Dialer:
         guard: Guard,
         timeouts: Timeouts | None = None,
         authorities: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.timeouts = timeouts or Timeouts()
+        self.monotonic = (clock or SystemClock()).monotonic
         self._hostname = hostname
         self._guard = guard
         self._authorities = authorities
@@ -128,6 +134,8 @@ class _Opening:
             stream = await self._open(trust)
             pin = self._judge(stream, trust)
             await self._login(stream)
+            if stream.pending or not stream.usable:
+                raise Lost(self._stage, "the upstream spoke out of turn")
         except BaseException as error:
             transcript = self._end()
             if not isinstance(error, OSError | WaypostError | EOFError):
@@ -156,7 +164,7 @@ class _Opening:
         async with asyncio.timeout(self._dialer.timeouts.connect_s):
             sock = await self._connect()
         session = self._dialer.session(upstream.encryption)
-        stream = self._stream = Stream(session, self._dialer.timeouts)
+        stream = self._stream = Stream(session, self._dialer.timeouts, self._dialer.monotonic)
         loop = asyncio.get_running_loop()
         if upstream.encryption is Encryption.TLS:
             self._at(Stage.HANDSHAKE)

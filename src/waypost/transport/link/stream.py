@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 
@@ -22,7 +23,7 @@ _HIGH_WATER_OCTETS = 262_144  # unsent octets that stop the writer
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds, RFC 5321 4.5.3.2. `reply_s`: greeting to RCPT; `block_s`: for a block to be taken."""
+    """Seconds, RFC 5321 4.5.3.2. `reply_s`: greeting to RCPT; `block_s`: to take a block."""
 
     connect_s: float = 30.0
     reply_s: float = 300.0
@@ -37,14 +38,17 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Stream(asyncio.Protocol):
-    """One connection. `event` waits for the dialogue's next event; `write` sends what it has to say."""
+    """One connection. `event` waits for the dialogue's next event, `flush` sends what it says."""
 
-    def __init__(self, session: ClientSession, timeouts: Timeouts) -> None:
+    def __init__(
+        self, session: ClientSession, timeouts: Timeouts, monotonic: Callable[[], float]
+    ) -> None:
         self.session = session
         self.transport: asyncio.Transport | None = None
         self.carried = 0  # messages that were tried on it
         self.on_end: Callable[[], None] | None = None  # told once when it ends while idle
         self._timeouts = timeouts
+        self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
         self._events: deque[ClientEvent] = deque()
         self._waiter: asyncio.Future[ClientEvent] | None = None
@@ -59,28 +63,31 @@ class Stream(asyncio.Protocol):
     def usable(self) -> bool:
         return self._lost is None and self.session.usable
 
+    @property
+    def pending(self) -> bool:
+        """Whether an event waits to be taken."""
+        return bool(self._events)
+
     # What the loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop has its own class
         self.transport = transport
         transport.set_write_buffer_limits(high=_HIGH_WATER_OCTETS)
 
     def data_received(self, data: bytes) -> None:
         if self._lost is not None:
             return
+        if self.on_end is not None:
+            self.fail(Lost(Stage.IDLE, "the upstream spoke while nothing was asked"))
+            return
         events = self.session.receive(data)
         self.flush()
-        if self._waiter is None and events:
-            self._events.extend(events)
-            if self.on_end is not None:
-                self.fail(Lost(Stage.IDLE, "the upstream spoke while nothing was asked"))
-            return
+        self._events.extend(events)
         if events:
-            self._events.extend(events)
             self._hand_over()
         elif data.endswith(b"\n"):
-            self._deadline = self._loop.time() + self._timeouts.of(self.session.stage)
+            self._deadline = self._monotonic() + self._timeouts.of(self.session.stage)
 
     def connection_lost(self, exc: Exception | None) -> None:
         why = "the upstream closed the connection"
@@ -165,16 +172,18 @@ class Stream(asyncio.Protocol):
     # Within.
 
     def _hand_over(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done() and self._events:
+        waiter, drained = self._waiter, self._drained
+        if waiter is not None and not waiter.done():
             waiter.set_result(self._events.popleft())
+        elif drained is not None and not drained.done():
+            drained.set_result(None)  # answered before the end: nothing more needs to be sent
 
     def _broken(self, error: Lost) -> Lost:
         self.fail(error)
         return error
 
     def _arm(self, seconds: float) -> None:
-        now = self._loop.time()
+        now = self._monotonic()
         self._deadline = now + seconds
         # One timer that looks now and then costs less than one that is set for every answer.
         if self._timer is not None:
@@ -184,14 +193,14 @@ class Stream(asyncio.Protocol):
         self._set_timer(min(seconds, _TICK_S))
 
     def _set_timer(self, seconds: float) -> None:
-        self._timer_at = self._loop.time() + seconds
+        self._timer_at = self._monotonic() + seconds
         self._timer = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         if self._waiter is None and self._drained is None:
             return
-        left = self._deadline - self._loop.time()
+        left = self._deadline - self._monotonic()
         if left <= 0:
             self.fail(Lost(self.session.stage, "no answer in time"))
         else:

@@ -34,7 +34,7 @@ class Mismatch(Exception):
 
 
 class Contexts:
-    """The TLS contexts of one upstream, each made once. `authorities`: PEM file of further roots."""
+    """The TLS contexts of one upstream, each made once. `authorities`: PEM of further roots."""
 
     def __init__(self, authorities: str | None = None) -> None:
         self._authorities = authorities

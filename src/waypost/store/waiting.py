@@ -1,7 +1,7 @@
 """Who waits for the first outcome of a message: intake, to answer its client.
 
-Promises: what it tells was committed; whoever asks late is told at once; what nobody asks for is forgotten.
-In memory only: the store's rows know the same, more slowly. Knows nothing of SQL.
+Promises: what it tells was committed; whoever asks late is told at once; what nobody asks for is
+forgotten. In memory only: the store's rows know the same, more slowly. Knows nothing of SQL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ KEPT = 8_192  # messages whose first outcome nobody has asked for yet
 
 
 class Entry:
-    """What is known of one message. `tried`: no recipient awaits a first try, or no try can begin."""
+    """What is known of one message. `tried`: no recipient awaits a first try, or no try can
+    begin."""
 
     __slots__ = ("futures", "settled", "tried")
 
@@ -34,7 +35,8 @@ class Waiting:
         self._no_tries: dict[int, tuple[str, int]] = {}
 
     def expect(self, message_id: int, count: int) -> None:
-        """A message was committed: its first outcome will come, or `no_try` has been said of it already."""
+        """A message was committed: its first outcome will come, or `no_try` has been said of it
+        already."""
         entry = Entry(Settled(message_id, count, 0, 0))
         self._entries[message_id] = entry
         if len(self._entries) > KEPT:
@@ -51,9 +53,7 @@ class Waiting:
             if len(self._no_tries) > KEPT:
                 del self._no_tries[next(iter(self._no_tries))]
         elif not entry.tried:
-            self._told(
-                entry, msgspec.structs.replace(entry.settled, hint=hint, next_at_ms=next_ms)
-            )
+            self._told(entry, msgspec.structs.replace(entry.settled, hint=hint, next_at_ms=next_ms))
 
     def outcome(self, settled: Settled) -> None:
         """An attempt was committed."""

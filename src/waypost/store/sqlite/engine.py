@@ -1,0 +1,443 @@
+"""The running relay's store on SQLite: what store/contract.py promises, put together.
+
+One connection writes (group commit, see committer), one reads; both are used on the loop only, but
+for the commit itself. Knows nothing of SMTP, HTTP, schedules and what a reply means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from waypost.clock import Clock
+from waypost.core.address import Address
+from waypost.core.errors import StoreAway, StoreBroken
+from waypost.core.event import Event
+from waypost.core.facts import Directory
+from waypost.core.lifecycle import Status
+from waypost.core.message import (
+    Acceptance,
+    Attempt,
+    Changed,
+    Committed,
+    Parcel,
+    SpoolPart,
+)
+from waypost.core.upstream import Health, Upstream
+from waypost.core.verdict import Refusal, Settled
+from waypost.store import locks
+from waypost.store.connect import Paths, connect, prepare, trouble
+from waypost.store.contract import Lane, RefusalNote, Taker
+from waypost.store.directory import Opener
+from waypost.store.known import Known, Settings
+from waypost.store.migrate import open_migrated
+from waypost.store.shared import Shared
+from waypost.store.sqlite import notes
+from waypost.store.sqlite.accepting import Accept
+from waypost.store.sqlite.batch import Batch
+from waypost.store.sqlite.claiming import Adopt, Claim, claims_from, lanes_of
+from waypost.store.sqlite.committer import Committer, Op
+from waypost.store.sqlite.delivering import Record, Release, enhanced
+from waypost.store.sqlite.ending import Keep
+from waypost.store.sqlite.files import Files, sweep
+from waypost.store.waiting import Waiting
+
+POLL_S = 0.1  # how soon what a command changed is seen by delivery
+SENDERS_A_ROUND = 64  # looked at before the loop gets a turn
+SLOW_POLL_S = 0.05  # for the outcome of a message that another process delivers
+WEEK_MS = 7 * 86_400_000
+
+SELECT_SETTLED = "SELECT status, queued, sent, failed, cancelled FROM message WHERE id = ?"
+SELECT_FIRST_REFUSED = (
+    "SELECT code, text FROM recipient WHERE message_id = ? AND state = 2 ORDER BY number LIMIT 1"
+)
+SELECT_WAITING = "SELECT due, attempt, reason FROM queue WHERE message_id = ? AND claim = 0"
+SELECT_LAST = "SELECT max(id) FROM message"
+SELECT_ATTEMPTED = "SELECT 1 FROM attempt WHERE message_id = ? LIMIT 1"
+
+
+class Engine:
+    """The promises are at the methods of `contract.RelayStore`."""
+
+    def __init__(
+        self, settings: Settings, worker: int, lock: locks.Lock, db: apsw.Connection
+    ) -> None:
+        self.worker = worker
+        self._settings = settings
+        self._data = settings.data
+        self._claim = worker + 1
+        self._lock = lock
+        self._db = db
+        self._reader = connect(settings.data, checkpoint_pages=0)
+        self._shared = Shared(settings.data)
+        self._known = Known(settings, self._reader, self._shared)
+        self._committer = Committer(settings.data, db, self._begin)
+        self._waiting = Waiting()
+        self._files = Files(settings.data, worker)
+        self._claimed: set[int] = set()
+        self._fresh: set[int] = set()  # those of them that were claimed when they were accepted
+        self._notes = notes.Notes(self._committer.submit)
+        self._taker: Taker | None = None
+        self._stirring = False
+        self._poll: asyncio.TimerHandle | None = None
+        self._bell_seen = self._shared.bell
+        self._generation_seen = self._shared.generation
+        self._closed = False
+
+    # Facts.
+
+    @property
+    def broken(self) -> bool:
+        return self._committer.broken is not None
+
+    def directory(self) -> Directory:
+        self._check()
+        return self._known.fresh().directory
+
+    def upstreams(self) -> dict[int, Upstream]:
+        self._check()
+        return self._known.fresh().upstreams
+
+    def balance(self, account_id: int) -> int | None:
+        self._check()
+        return self._known.balance(account_id)
+
+    def rate_room(self, key_id: int, per_minute: int, now_ms: int) -> int:
+        return self._known.rate_room(key_id, per_minute, now_ms)
+
+    def last_id(self) -> int:
+        """The greatest message id in the store: a new `IdentMaker` starts behind it. 0: none."""
+        row = self._row(SELECT_LAST, ())
+        return row[0] or 0 if row else 0
+
+    # Acceptance.
+
+    async def commit(self, acceptance: Acceptance) -> Committed | Refusal | Changed:
+        self._check()
+        incoming = acceptance.rest if isinstance(acceptance.rest, SpoolPart) else None
+        if incoming is not None:
+            acceptance = await self._settle(acceptance, incoming)
+        wants = self._taker.wants if self._taker is not None else None
+        op = Accept(
+            acceptance, self._claim, self._known.within, wants, self._accepted, self._claimed
+        )
+        op.incoming = incoming
+        try:
+            self._submit(op)
+        except StoreAway as error:
+            op.failed(error)
+        return await op.future
+
+    async def settled(self, message_id: int, wait_s: float) -> Settled:
+        entry = self._waiting.get(message_id)
+        if entry is not None:
+            return await self._waiting.wait(entry, wait_s)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait_s
+        while True:
+            # Another process delivers it, or it ended long ago.
+            settled, tried = self._read_settled(message_id)
+            left = end - loop.time()
+            if tried or left <= 0 or self._closed:
+                return settled
+            await asyncio.sleep(min(left, SLOW_POLL_S))
+
+    def no_try(self, message_id: int, hint: str, next_ms: int) -> None:
+        self._waiting.no_try(message_id, hint, next_ms)
+
+    def refuse(self, note: RefusalNote) -> None:
+        with contextlib.suppress(StoreAway):  # the refusal itself is what the client is told
+            self._notes.refuse(note)
+
+    def used(self, key_id: int, now_ms: int) -> None:
+        with contextlib.suppress(StoreAway):
+            self._notes.used(key_id, now_ms)
+
+    # Delivery.
+
+    def attach(self, taker: Taker) -> None:
+        self._taker = taker
+        if self._poll is None:
+            self._look()
+
+    def bell(self) -> bool:
+        """True once after somebody rang: there may be work that no commit of this process made."""
+        now = self._shared.bell
+        if now == self._bell_seen:
+            return False
+        self._bell_seen = now
+        return True
+
+    async def adopt(self, now_ms: int) -> int:
+        self._check()
+        adopted = 0
+        above: int = 0
+        while (claim := claims_from(self._reader, above)) is not None:
+            above, lock = claim, None
+            if claim != self._claim:
+                lock = locks.take(Paths(self._data).lock(f"worker.{claim - 1}"))
+                if lock is None:
+                    continue
+            try:
+                live = self._claimed if lock is None else ()
+                op = Adopt(claim, live, now_ms, self._known.within)
+                self._submit(op)
+                adopted += await op.future
+            finally:
+                if lock is not None:
+                    lock.close()
+        if adopted:
+            self._stir()
+        return adopted
+
+    async def lanes(self, sender_ids: Iterable[int]) -> list[Lane]:
+        found: list[Lane] = []
+        accounts = self.directory().accounts
+        for count, sender_id in enumerate(sender_ids, 1):
+            self._check()
+            for lane in lanes_of(self._reader, sender_id):
+                account = accounts.get(lane.account_id)
+                if account is not None and account.enabled:
+                    found.append(lane)
+            if count % SENDERS_A_ROUND == 0:
+                await asyncio.sleep(0)
+        return found
+
+    async def claim(self, lane: Lane, now_ms: int, limit: int) -> list[Parcel]:
+        op = Claim(
+            lane,
+            now_ms,
+            limit,
+            self._claim,
+            self._settings.keep,
+            self._known.within,
+            self._claim_made,
+            self._claimed,
+        )
+        self._submit(op)
+        return await op.future
+
+    def record(self, attempt: Attempt) -> asyncio.Future[None]:
+        message_id = attempt.parcel.id
+        op = Record(
+            attempt,
+            self._claim,
+            self._settings.keep,
+            self._recorded,
+            self._claimed,
+            fresh=message_id in self._fresh,
+        )
+        return self._with_claim(message_id, op)
+
+    def release(
+        self, parcel: Parcel, due_ms: int, reason: str, held_ms: int = 0
+    ) -> asyncio.Future[None]:
+        op = Release(parcel, self._claim, due_ms, reason, held_ms, self._claimed)
+        return self._with_claim(parcel.id, op)
+
+    def health(
+        self, upstream_id: int, edition: int, health: Health, event: Event | None
+    ) -> asyncio.Future[None]:
+        def told(changed: bool) -> None:
+            if changed:
+                self._known.see_health(upstream_id, edition, health)
+
+        values = notes.health_values(upstream_id, edition, health)
+        return self._keep(notes.UPDATE_HEALTH, values, event, told)
+
+    def pin(self, upstream_id: int, edition: int, pin: str) -> asyncio.Future[None]:
+        return self._keep(
+            notes.UPDATE_PIN, (pin, upstream_id, edition), None, lambda _: self._changed()
+        )
+
+    def hold(
+        self, sender_id: int, reason: str, probe_ms: int, event: Event | None
+    ) -> asyncio.Future[None]:
+        return self._keep(
+            notes.UPDATE_HOLD, (reason, probe_ms, sender_id), event, lambda _: self._changed()
+        )
+
+    async def sweep_spool(self) -> int:
+        """Removes files of dead workers that no row names; how many they were."""
+        return await self._files.sweep_dead()
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._poll is not None:
+            self._poll.cancel()
+        await self._committer.close()
+        self._waiting.end()
+        await self._files.close()
+        self._reader.close()
+        with contextlib.suppress(apsw.Error):  # the log is synced: nothing is owed to the file
+            self._db.close()
+        self._shared.close()
+        self._lock.close()
+
+    # Within.
+
+    def _check(self) -> None:
+        if self._committer.broken is not None:
+            raise StoreBroken(self._committer.broken.public, self._committer.broken.private)
+        if self._closed:
+            raise StoreAway("the store is closed")
+
+    def _submit(self, op: Op) -> None:
+        self._check()
+        self._committer.submit(op)
+
+    def _begin(self, db: apsw.Connection) -> Batch:
+        return Batch(db, self._settings.clock.wall_ms())
+
+    def _row(self, sql: str, values: tuple[Any, ...]) -> Any:
+        self._check()
+        try:
+            return self._reader.execute(sql, values).fetchone()
+        except apsw.Error as error:
+            raise trouble(error) from error
+
+    def _accepted(self, op: Accept) -> None:
+        """A batch with it has ended, well or not."""
+        kept, acceptance = op.kept, op.acceptance
+        if op.incoming is not None:
+            self._files.after(op, op.incoming)
+        if kept is None or not isinstance(kept.outcome, Committed) or kept.outcome.repeat_of:
+            return
+        self._known.see_balance(acceptance.account_id, op.balance)
+        self._known.see_accepted(acceptance)
+        if self._taker is None:
+            self._stir(ring=True)
+            return
+        self._waiting.expect(acceptance.id, kept.outcome.recipients)
+        if kept.waits:
+            self._waiting.no_try(acceptance.id, kept.waits, kept.due_ms)
+        if kept.parcel is not None:
+            self._fresh.add(kept.parcel.id)
+            self._taker.take(kept.parcel)
+        else:
+            self._stir(ring=True)
+
+    def _recorded(self, op: Record) -> None:
+        if op.settled is not None:
+            self._waiting.outcome(op.settled)
+        self._known.see_balance(op.attempt.parcel.account_id, op.balance)
+        if op.gone:
+            self._files.unlink([op.gone])
+
+    def _with_claim(self, message_id: int, op: Record | Release) -> asyncio.Future[None]:
+        if message_id in self._claimed:
+            self._submit(op)
+            self._claimed.discard(message_id)
+            self._fresh.discard(message_id)
+        else:
+            op.future.set_result(None)  # the claim is not ours: not recorded
+        return op.future
+
+    def _keep(
+        self,
+        sql: str,
+        values: tuple[Any, ...],
+        event: Event | None,
+        told: Callable[[bool], None],
+    ) -> asyncio.Future[None]:
+        op = notes.Keep(sql, values, event, told)
+        self._submit(op)
+        return op.future
+
+    def _changed(self) -> None:
+        self._shared.raise_generation()
+        self._stir()
+
+    def _stir(self, *, ring: bool = False) -> None:
+        """Tells delivery once, when the present round is over; the other processes too, if
+        `ring`."""
+        if ring and not self._stirring and self._shared.ring() == self._bell_seen:
+            self._bell_seen += 1  # what we rang ourselves is no news to us
+        if self._taker is not None and not self._stirring:
+            self._stirring = True
+            asyncio.get_running_loop().call_soon(self._stirred)
+
+    def _stirred(self) -> None:
+        self._stirring = False
+        if self._taker is not None and not self._closed:
+            self._taker.stirred()
+
+    def _look(self) -> None:
+        """Now and then: has another process rung, or changed the facts?"""
+        if self._closed:
+            return
+        now = self._shared.generation
+        if self.bell() or now != self._generation_seen:
+            self._generation_seen = now
+            self._stir()
+        self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
+
+    def _read_settled(self, message_id: int) -> tuple[Settled, bool]:
+        """(the committed state, whether every recipient left had its first try)."""
+        row = self._row(SELECT_SETTLED, (message_id,))
+        if row is None:
+            return Settled(message_id, 0, 0, 0), True
+        status, queued, sent, failed, cancelled = row
+        if status != Status.QUEUED:
+            code, words = 0, ""
+            if not sent and failed:
+                code, words = self._row(SELECT_FIRST_REFUSED, (message_id,))
+            settled = Settled(
+                message_id, queued, sent, failed, cancelled, code, enhanced(words), words
+            )
+            return settled, True
+        waits = self._row(SELECT_WAITING, (message_id,))
+        tried = self._row(SELECT_ATTEMPTED, (message_id,)) is not None
+        due, _, hint = waits or (0, 0, "")
+        settled = Settled(message_id, queued, sent, failed, cancelled, hint=hint, next_at_ms=due)
+        return settled, tried or bool(hint)
+
+    async def _settle(self, acceptance: Acceptance, part: SpoolPart) -> Acceptance:
+        try:
+            return await self._files.settle(acceptance, part)
+        except StoreBroken as error:
+            self._committer.stop(error)
+            raise
+
+    def _claim_made(self, op: Claim) -> None:
+        self._files.unlink(op.gone)
+        if op.future.cancelled():
+            for parcel in op.parcels:  # nobody waits for them any more
+                self.release(parcel, parcel.due_ms, "")
+
+
+def open_store(
+    data: Path,
+    *,
+    clock: Clock,
+    worker: int | None,
+    opener: Opener,
+    global_sender: Address | None = None,
+    keep_body_ms: int = 0,
+    keep_failed_body_ms: int = WEEK_MS,
+    create: bool = False,
+    serving: bool = False,
+) -> Engine:
+    """The store of a data directory, for one process. Raises `StoreAway`, `SchemaTooNew`.
+
+    `worker` None is a command: it takes any free number. `opener` opens the sealed password of an
+    upstream. `serving`: the caller holds the relay's lock. What a dead process of this number left
+    in the spool is swept here; its claims are `adopt`'s.
+    """
+    db = open_migrated(data, create=create, serving=serving)
+    try:
+        prepare(data)
+        number, lock = locks.hold_worker(data, worker)
+        sweep(data, number)
+        keep = Keep(keep_body_ms, keep_failed_body_ms)
+        return Engine(Settings(data, clock, opener, global_sender, keep), number, lock, db)
+    except BaseException:
+        db.close()
+        raise

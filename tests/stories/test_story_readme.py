@@ -1,0 +1,178 @@
+"""The README's commands and programs are run as they stand: only host, port and trust are ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from peers.need import need
+from peers.process import wait_until
+from peers.recording import Recording, RecordingServer
+from peers.relay import ROOT, Relay, ident_of
+
+README = (ROOT / "README.md").read_text()
+SENDER, RECIPIENT = "noreply@example.com", "you@example.net"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def commands() -> list[list[str]]:
+    """The `waypost` commands between the marks, as words."""
+    marked = README.split("<!-- commands: begin -->")[1].split("<!-- commands: end -->")[0]
+    return [shlex.split(x[2:])[1:] for x in marked.splitlines() if x.startswith("$ waypost ")]
+
+
+@pytest.fixture
+def provider() -> Iterator[Recording]:
+    """What the README calls smtp.example.com."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("smtp.example.com").configure_cert(context)
+    server = RecordingServer(dataclasses.replace(Recording(), users={SENDER: "pass"}), context)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def furnished(relay: Relay, provider: Recording) -> tuple[Relay, Recording, str]:
+    """Every command of the README was run; the last of the three is the key."""
+    (relay.folder / "password.txt").write_text("pass\n")
+    key = ""
+    for words in commands():
+        told = " ".join(words).replace(
+            "--host smtp.example.com",
+            f"--host 127.0.0.1 --port {provider.port} --encryption starttls --validate off",
+        )
+        done = relay.cli(*(shlex.split(told) if told != " ".join(words) else words))
+        if words[:2] == ["key", "create"]:
+            key = done["key"]
+    return relay, provider, key
+
+
+def local(text: str, relay: Relay) -> str:
+    for there in ("relay.example.com:587", 'relay.example.com", 587'):
+        here = there.replace("relay.example.com", "127.0.0.1").replace("587", str(relay.submission))
+        text = text.replace(there, here)
+    return text
+
+
+def run(command: list[str], key: str, stdin: str = "", cwd: Path | None = None) -> str:
+    done = subprocess.run(
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+        env={**os.environ, "WAYPOST_KEY": key},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+Furnished = tuple[Relay, Recording, str]
+
+
+def arrives(provider: Recording, count: int) -> None:
+    wait_until(lambda: len(provider.messages) == count, "the message upstream")
+    assert provider.messages[-1].recipients == [RECIPIENT]
+    assert b"Subject: Hello\r\n" in provider.messages[-1].octets
+    assert b"It works." in provider.messages[-1].octets
+
+
+def test_the_commands(furnished: Furnished) -> None:
+    relay, provider, key = furnished
+    arrives(provider, 1)
+    assert key.startswith("hyd-mail-")
+    assert relay.credits() == 999
+    relay.audit()
+
+
+def test_swaks_and_curl(furnished: Furnished) -> None:
+    need("swaks", "curl")
+    relay, provider, key = furnished
+    for count, script in enumerate(blocks("sh"), 2):
+        run(["sh", "-c", local(script, relay).replace("--ssl-reqd", "--ssl-reqd -k")], key)
+        arrives(provider, count)
+    assert len(provider.messages) == 3
+
+
+def test_python(furnished: Furnished) -> None:
+    relay, provider, key = furnished
+    (program,) = blocks("python")
+    run([sys.executable, "-"], key, stdin=local(program, relay))
+    arrives(provider, 2)
+
+
+def test_nodemailer(furnished: Furnished) -> None:
+    node, folder = need("node", "nodemailer")
+    relay, provider, key = furnished
+    (program,) = blocks("js")
+    program = program.replace('"relay.example.com"', '"127.0.0.1"')
+    program = program.replace("port: 587,", f"port: {relay.submission},")
+    program = program.replace(
+        "requireTLS: true,", "requireTLS: true, tls: {rejectUnauthorized: false},"
+    )
+    run([node, "--input-type=module", "-"], key, stdin=program, cwd=Path(folder))
+    arrives(provider, 2)
+
+
+def test_the_configuration_is_one(make_relay: Callable[..., Relay], tmp_path: Path) -> None:
+    """The TOML shown is read without complaint; its certificate is not there, and it says so."""
+    (shown,) = blocks("toml")
+    relay = make_relay()
+    place = tmp_path / "shown.toml"
+    place.write_text(f'data = "{tmp_path / "shown"}"\n{shown}')
+    relay.config = place
+    done = relay.run("serve", patience_s=30)
+    assert done.returncode in (1, 2)
+    assert "/etc/letsencrypt/live/relay.example.com/fullchain.pem" in done.stderr
+
+
+def test_the_table_names_every_answer() -> None:
+    """Control of the table: each code that the stories of the answers meet stands in it."""
+    table = README.split("## Answers")[1].split("##")[0]
+    stories = Path(__file__).with_name("test_story_answers.py").read_text()
+    for enhanced in set(re.findall(r'[" b](\d\.\d\.\d{1,2}) "', stories)):
+        if enhanced not in {"4.5.3"}:  # at RCPT, not after DATA
+            assert enhanced in table or enhanced in {"2.0.0"}, enhanced
+
+
+def test_demo_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "waypost", "demo", "--once"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer = re.search(r"250 OK: [0-9a-f]{16}", done.stdout)
+    assert answer
+    assert done.stdout.count(ident_of(answer.group())) > 1, "dialogue and log show the same id"
+
+
+def test_the_session_shown_is_of_this_demo() -> None:
+    """What the README shows has the same lines, but for ids, times, ports, keys and names."""
+    shown = README.split("<!-- session: begin -->")[1].split("<!-- session: end -->")[0]
+    commands_shown = [x.strip()[3:7] for x in shown.splitlines() if x.strip().startswith("C: ")]
+    assert [c for c in ("EHLO", "STAR", "AUTH", "MAIL", "RCPT", "DATA") if c in commands_shown] == [
+        "EHLO",
+        "STAR",
+        "AUTH",
+        "MAIL",
+        "RCPT",
+        "DATA",
+    ]
+    assert re.search(r"250 OK: [0-9a-f]{16}", shown)

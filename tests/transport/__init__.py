@@ -1,0 +1,1 @@
+"""Tests of delivery: pure parts as tables, the rest over real sockets on loopback."""
