@@ -12,6 +12,7 @@ UPSTREAM = {
     *("name", "host", "port", "encryption", "username", "validate", "preset", "account"),
     *("state", "reason"),
 }
+LINE = {"id", "status", "account", "from", "recipients", "subject", "createdAt"}
 SENDER = {"address", "upstream", "global", "accounts", "dailyCap", "usedToday", "held"}
 
 
@@ -135,3 +136,42 @@ def test_an_empty_log_and_queue(here: Run) -> None:
     assert here("queue", "retry", "--upstream", "up").json["messages"] == 0
     assert here("queue", "cancel", "--sender", "me@example.com").json["messages"] == 0
     assert here("queue", "cancel", "--sender", "me@example.com", "--key", 1).code == 2
+
+
+def test_a_message_is_shown_and_cancelled(here: Run, waypost: Run) -> None:
+    flags = ("--data", "d", "--json")
+    send = ("send", "--account", "acme", "--to", "x@example.com", "--from", "me@example.com")
+    assert waypost(*send, "--subject", "one\ttwo", "--text", "hello", *flags).code == 0
+    (line,) = here("log", "list", "--account", "acme", "--to", "X@example.com").json
+    assert set(line) >= LINE
+    assert (line["status"], line["account"], line["recipients"]) == ("queued", "acme", 1)
+    assert here("log", "list", "--before", line["createdAt"]).json == []
+    assert here("log", "list", "--after", line["createdAt"]).json == [line]
+    shown = here("log", "show", line["id"]).json
+    assert set(shown) >= LINE | {"charged", "refunded"}
+    assert (shown["charged"], shown["refunded"]) == (1, 0)
+    assert shown["recipients"][0]["address"] == "x@example.com"
+    assert shown["recipients"][0]["attempts"] == []
+    (waiting,) = here("queue", "show").json
+    assert set(waiting) >= {"upstream", "queued", "oldestAt", "nextAt", "state", "reason"}
+    assert (waiting["upstream"], waiting["queued"]) == ("up", 1)
+    here("upstream", "pause", "up")
+    assert here("queue", "retry", line["id"]).json["status"] == "queued"
+    assert here("upstream", "show", "up").json["state"] == "ok"
+    assert here("upstream", "remove", "up").code == 1
+    people = waypost("log", "show", line["id"], "--data", "d")
+    assert "x@example.com" in people.out
+    assert here("queue", "cancel", line["id"]).json["status"] == "cancelled"
+    assert here("queue", "cancel", line["id"]).code == 1
+    assert here("queue", "retry", line["id"]).code == 1
+    ledger = here("credits", "ledger", "acme").json
+    assert [row["reason"] for row in ledger] == ["topup", "debit", "refund"]
+    assert ledger[-1]["balance"] == 100
+    refused = waypost("send", "--account", "acme", "--to", "x@example.com", "--from",
+                      "you@example.com", "--text", "x", *flags)  # fmt: skip
+    assert refused.code == 1
+    (refusal,) = here("log", "refusals").json
+    assert set(refusal) >= {
+        *("at", "channel", "peer", "account", "key", "from", "reason", "answer", "count")
+    }
+    assert refusal["account"] == "acme"

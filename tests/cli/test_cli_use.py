@@ -111,16 +111,18 @@ def test_a_file_that_is_no_store_is_one_line(here: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
-def test_root_acts_as_the_owner_of_the_data_directory(here: Run, tmp_path: Path) -> None:
+def test_root_acts_as_the_owner_of_the_data_directory(
+    here: Run, waypost: Run, tmp_path: Path
+) -> None:
     for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(folder.stat().st_mode | 0o055)
     for path in (tmp_path / "d", *(tmp_path / "d").rglob("*")):
         os.chown(path, 12345, 12345)
     (tmp_path / "secret").write_text("x\n")
     (tmp_path / "secret").chmod(0o600)  # root's: read before root becomes the owner
-    (tmp_path / "d" / "sealing.keys").unlink()
-    assert here("account", "create", "other").json
-    assert here("upstream", "set", "up", "--password-file", "secret").json
+    flags = ("--data", "d", "--json")
+    assert waypost("account", "create", "other", *flags).json
+    assert waypost("upstream", "set", "up", "--password-file", "secret", *flags).json
     for path in (tmp_path / "d").rglob("*"):
         assert path.stat().st_uid == 12345, path
 

@@ -154,6 +154,14 @@ def test_retry_is_now_and_ends_what_is_in_the_way(desk: Desk, mail: Any) -> None
         queue.retry(desk, ident.show(number))
 
 
+def test_an_account_does_not_end_the_operators_pause(desk: Desk, mail: Any) -> None:
+    number = ident.show(mail.accept("acme", FROM))
+    upstreams.pause(desk, "main", reason="maintenance")
+    assert queue.retry(desk, number, account="acme").next_at == "2026-09-21T14:13:20.000Z"
+    assert upstreams.show(desk, "main").reason == "maintenance"
+    assert queue.retry_all(desk, account="acme").messages == 0
+
+
 def test_retry_of_an_upstream_or_of_all(desk: Desk, mail: Any) -> None:
     for _ in range(3):
         mail.accept("acme", FROM, ["a@x.org", "b@x.org"])

@@ -14,14 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pytest
 import uvloop
 
 from waypost.clock import SystemClock
 from waypost.core.address import parse
-from waypost.core.errors import StoreAway
+from waypost.core.errors import Secret, StoreAway
 from waypost.core.facts import Account, Directory, Key, RecipientsFrom, Sender
 from waypost.core.ident import IdentMaker
 from waypost.core.message import Acceptance, Changed, Committed, SpoolPart
@@ -33,11 +33,12 @@ from waypost.intake.certificate import Certificate, made
 from waypost.intake.house import Collaborators, House, Patience
 from waypost.intake.smtp_server import Listener, SmtpServer
 from waypost.policy.judge import Rules
-from waypost.store.connect import prepare
+from waypost.store.connect import connect, prepare
 from waypost.store.contract import RefusalNote
+from waypost.store.shared import Shared, changing
 from waypost.store.spool import Spool
+from waypost.store.sqlite.engine import Engine, open_store
 
-T = TypeVar("T")
 SECRET = "hyd-mail-" + "a" * 40
 ENVELOPE_SECRET = "hyd-mail-" + "e" * 40
 DISABLED_SECRET = "hyd-mail-" + "d" * 40
@@ -136,7 +137,7 @@ class Front:
     def __init__(self, data: Path, rules: Rules, limits: dict[str, int]) -> None:
         prepare(data)
         self.data = data
-        self.store = FakeStore()
+        self.store: Any = FakeStore()
         self.store.data = data
         self.clock = FakeClock()
         self.free = (10**12, 10**12)
@@ -151,15 +152,18 @@ class Front:
         self.loop.run_forever()
 
     def build(self) -> None:
-        clock, store, limits = self.clock, self.store, self.limits
+        clock, limits = self.clock, self.limits
+        if limits.get("real"):
+            self.store = real_store(self.data, clock)
+        store = self.store
         self.disk = Disk(lambda: self.free)
-        self.door = Door(store, self.rules, IdentMaker(0), clock, 1.0, self.data, self.disk)  # type: ignore[arg-type]
+        self.door = Door(store, self.rules, IdentMaker(0), clock, 1.0, self.data, self.disk)
         self.memory = Memory(limits.get("memory", 268_435_456))
         sessions = limits.get("sessions", 2000)
         self.certificate = Certificate(*made(self.data, "relay.test", clock.wall_ms()))
         with_ = Collaborators(
             door=self.door,
-            store=store,  # type: ignore[arg-type]
+            store=store,
             clock=clock,
             spool=Spool(self.data, 0),
             certificate=self.certificate,
@@ -178,15 +182,17 @@ class Front:
 
     def start(self) -> None:
         self._thread.start()
-        self.build()
         self.run(self._start)
 
     async def _start(self) -> None:
+        self.build()
         self.server.start()
 
     def stop(self) -> None:
         async def stop() -> None:
             await self.server.stop(0.2)
+            if self.limits.get("real"):
+                await self.store.close()
 
         self._talks.close()
         self.run(stop)
@@ -262,6 +268,35 @@ class Front:
         talk = Raw(socket.create_connection(("127.0.0.1", self.ports[0]), timeout=15))
         self._talks.callback(talk.close)
         return talk
+
+
+def real_store(data: Path, clock: SystemClock) -> Engine:
+    """The store that relays run on, with an account of 100 credits, its keys and a sender."""
+    store = open_store(
+        data, clock=clock, worker=0, opener=lambda _, sealed: Secret(sealed.decode()), create=True
+    )
+    db, shared = connect(data), Shared(data)
+    facts = make_directory()
+    with changing(db, shared, facts=True, work=False):
+        db.execute("INSERT INTO account (id, name, balance, created_at) VALUES (1, 'acme', 100, 0)")
+        for key in facts.keys.values():
+            db.execute(
+                "INSERT INTO api_key (id, account_id, digest, last4, enabled, recipients,"
+                " created_at) VALUES (?, 1, ?, ?, ?, ?, 0)",
+                (key.id, key.digest, key.last4, key.enabled, key.recipients.value),
+            )
+        db.execute(
+            "INSERT INTO upstream (id, name, host, port, encryption, connections, per_connection,"
+            " per_minute, recipients, created_at)"
+            " VALUES (1, 'main', 'mx.example', 587, 'starttls', 20, 0, 0, 100, 0)"
+        )
+        db.execute(
+            "INSERT INTO sender (id, address, address_key, everyone, upstream_id, created_at)"
+            " VALUES (1, 'app@example.com', 'app@example.com', 1, 1, 0)"
+        )
+    db.close()
+    shared.close()
+    return store
 
 
 def trusting() -> ssl.SSLContext:

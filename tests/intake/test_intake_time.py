@@ -265,33 +265,3 @@ def test_a_stop_cuts_what_does_not_end(front: Any) -> None:
     front.run(lambda: front.server.stop(0.05))
     assert raw.ended()
     front.until(lambda: front.house.empty)
-
-
-def _resident_octets() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
-
-
-@pytest.mark.slow
-def test_fifty_large_messages_at_once_stay_below_200_mb(front: Any) -> None:
-    block = (b"x" * 998 + b"\r\n") * 256
-    message_octets = 25_000_000
-    talks = [front.raw() for _ in range(50)]
-    for raw in talks:
-        raw.begin()
-        raw.send(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Disposition: attachment\r\n\r\n"))
-    before = _resident_octets()
-    most = 0
-    for _ in range(message_octets // len(block)):
-        for raw in talks:
-            raw.send(block)
-        most = max(most, _resident_octets() - before)
-    for raw in talks:
-        raw.send(b".\r\n")
-    for raw in talks:
-        assert raw.reply().startswith("250")
-        most = max(most, _resident_octets() - before)
-    bodies = sum(len(body) for body in front.store.bodies.values())
-    assert bodies > 50 * 24_000_000

@@ -1,5 +1,5 @@
-"""A real store in a temporary directory for tests: accounts, keys, an upstream and senders in it, and a clock
-that stands until it is moved."""
+"""A real store in a temporary directory for tests: accounts, keys, an upstream and senders in it,
+and a clock that stands until it is moved."""
 
 from __future__ import annotations
 
@@ -59,9 +59,12 @@ def opener(upstream_id: int, sealed: bytes) -> Secret:
 
 
 class House:
-    """One data directory; `store` opens it, `sql` looks into it and `change` does what commands do."""
+    """One data directory; `store` opens it, `sql` looks into it and `change` does what commands
+    do."""
 
-    def __init__(self, data: Path, credits: int = 1_000, clock: StandingClock | None = None) -> None:
+    def __init__(
+        self, data: Path, credits: int = 1_000, clock: StandingClock | None = None
+    ) -> None:
         self.data = data
         self.clock = clock or StandingClock()
         self.maker = ident.IdentMaker(0)

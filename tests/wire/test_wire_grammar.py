@@ -133,7 +133,7 @@ PATHS = [
     (b"MAIL FROM:<a@example.com", "501 5.5.2"),
     (b"MAIL FROM", "501 5.5.2"),
     (b"MAIL", "501 5.5.2"),
-    (b"MAIL FROM:<@relay.example:a@example.com>", "550 5.1.3"),
+    (b"MAIL FROM:<@relay.example:a@example.com>", "550 5.1.3 Source routes"),
     (b"MAIL FROM:<a b@example.com>", "550 5.1.3"),
     (b"MAIL FROM:<a@b@example.com>", "550 5.1.3"),
     (b"MAIL FROM:<nobody>", "550 5.1.3"),

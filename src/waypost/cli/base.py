@@ -7,6 +7,7 @@ the commands do, and imports the desk only when one asks for it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
     from waypost.desk.office import Desk
 
 PASSWORD_OCTETS = 4096
+_LATER = (
+    "importlib.readers",
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.latin_1",
+    "cryptography.exceptions",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "waypost.store.migrate",
+)
 LISTED = 100  # section 11: lists the newest 100 unless told
 Wrapped = TypeVar("Wrapped", bound=Callable[..., Any])
 if TYPE_CHECKING:
@@ -102,6 +112,9 @@ def become_owner(data: Path) -> None:
         return
     owner = data.stat()
     if owner.st_uid != 0:
+        # What is imported later may lie where only root can read.
+        for module in _LATER:
+            importlib.import_module(module)
         os.setgroups([owner.st_gid])
         os.setegid(owner.st_gid)
         os.seteuid(owner.st_uid)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -49,8 +49,24 @@ COMMANDS = MappingProxyType(
 )
 
 
+class _Interrupted(Exception):
+    """Somebody pressed Ctrl-C."""
+
+
+class _PipeClosed(Exception):
+    """Whoever read our output is gone."""
+
+
 class Root(Group):
     """`waypost` itself: knows its commands by name and loads the one that is called."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would print a line end, and exit 1 for the other
+            raise _Interrupted from None
+        except BrokenPipeError:
+            raise _PipeClosed from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -95,9 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"waypost: {error.public}", WRONG_USE)
     except WaypostError as error:
         return _failed(f"waypost: {error.public}", FAILURE)
-    except (KeyboardInterrupt, click.Abort):
+    except (_Interrupted, KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
+    except (_PipeClosed, BrokenPipeError):
         _let_go_of_output()
         return PIPE_CLOSED
     except OSError as error:

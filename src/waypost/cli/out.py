@@ -38,8 +38,8 @@ def note(text: str) -> None:
 
 
 def line(text: str = "") -> None:
-    """One line for people on standard output."""
-    sys.stdout.write(plain(text) + "\n")
+    """One line for people on standard output, an empty one too."""
+    sys.stdout.write((plain(text) if text else "") + "\n")
 
 
 def plain(value: object) -> str:

@@ -35,6 +35,7 @@ def show(desk: Desk, *, account: str | None = None) -> list[QueueLine]:
 def retry(desk: Desk, message: str, *, account: str | None = None) -> MessageView:
     """Its queued recipients are due now; a pause, a back-off or a hold in their way ends.
 
+    An account ends those of its own upstreams only: the operator's are for the operator to end.
     Raises `NotFound`, or `WrongState` for a message that has ended.
     """
     with desk.writing() as look:
@@ -46,7 +47,7 @@ def retry(desk: Desk, message: str, *, account: str | None = None) -> MessageVie
         now = desk.clock.wall_ms()
         rows.message_due_now(look, row.id, now)
         sender = people.sender_by_id(look, row.sender_id)
-        if sender is not None:
+        if sender is not None and (account is None or sender.account == account):
             _free(look, sender.upstream_id, now)
         return logs.view(look, row)
 

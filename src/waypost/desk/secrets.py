@@ -84,7 +84,7 @@ def rotate(desk: Desk) -> SecretsView:
 def read(key_file: Path) -> KeyRing:
     """The ring in the file. Raises `StoreAway` where it cannot be read, `SealError` where wrong."""
     try:
-        return KeyRing.parse(key_file.read_text("ascii"))
+        return KeyRing.parse(key_file.read_text("utf-8"))
     except FileNotFoundError as error:
         raise StoreAway(
             f"there are no sealing keys at {key_file}: restore the file from a backup"

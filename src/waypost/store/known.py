@@ -72,7 +72,7 @@ class Known:
 
     def balance(self, account_id: int) -> int | None:
         """Credits left as last seen; None where nothing is counted."""
-        found = self._loaded.balances.get(account_id)
+        found = self.fresh().balances.get(account_id)
         if found is not None and found <= 0:
             # Somebody else may have had a refund: an answer that refuses is worth a look.
             try:
@@ -110,6 +110,7 @@ class Known:
         upstreams = self._loaded.upstreams
         known = upstreams.get(upstream_id)
         if known is None or known.edition != edition:
+            self._shared.raise_generation()  # not read yet: we read it with the others
             return
         upstreams[upstream_id] = msgspec.structs.replace(known, health=health)
         if known.health.state is not health.state:

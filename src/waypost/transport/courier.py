@@ -32,6 +32,7 @@ from waypost.transport.trouble import Scope, Stopped, TransportError, Trouble
 MANY_CONNECTIONS = 100  # where the upstream sets no limit
 WINDOW_TIMES = 4  # ready and flying messages a connection
 AGAIN_MS = 60_000  # a message that one connection too many was refused for
+WINDOW_MOST = 2_000  # ready messages, however many accounts wait
 OUTSTANDING = 1_000  # outcomes that are not on disk yet: more, and nobody takes another message
 
 
@@ -42,6 +43,7 @@ class Courier:
         self.upstream = upstream
         self.condition = health.Condition(upstream, office.clock, self._tell)
         self.window = Window()
+        self.behind = False  # the store holds more that is due; set by the dispatcher
         self._office = office
         self._superior = superior
         self._contexts = office.dialer.contexts()
@@ -77,16 +79,25 @@ class Courier:
             return False
         return mine == 0 or len(self.window) + len(self._flying) < WINDOW_TIMES * self.connections
 
-    def room(self, now_ms: int) -> int:
-        """How many messages may be claimed for it now."""
+    def room_for(self, account_id: int, now_ms: int) -> int:
+        """How many waiting messages of this account may be claimed for it now.
+
+        Few of each, and always one of an account that has none here: nobody is behind a backlog.
+        """
         if self._stopping:
             return 0
-        if self.able:
-            # Few, so that an account that comes later soon has its turn.
-            ahead = len(self.window)
-            return max(0, 2 * self.connections - ahead) if ahead <= self.connections else 0
-        wanted = not self.condition.by_login and self._probe_due(now_ms) and not self.window
-        return 1 if wanted else 0
+        if not self.able:
+            wanted = not self.condition.by_login and self._probe_due(now_ms) and not self.window
+            return 1 if wanted else 0
+        mine, most = self.window.of(account_id), self.connections
+        if len(self.window) >= WINDOW_TIMES * most:
+            return 1 if mine == 0 and len(self.window) < WINDOW_MOST else 0
+        return most - mine if mine <= most // 2 else 0
+
+    @property
+    def takes_some(self) -> bool:
+        """Whether it is worth looking what waits for it."""
+        return self.able or (not self.condition.by_login and self._probe_due(self._now()))
 
     def next_probe_ms(self) -> int:
         """When it is to be looked at again while it is not able; 0: not by itself."""
@@ -204,7 +215,12 @@ class Courier:
         if self.window and not self.able and not self._probing:
             self._release_window(self.condition.health.reason)
         self._kick()
-        self._superior.hungry()
+        self._ask_for_more()
+
+    def _ask_for_more(self) -> None:
+        """Only where there is more: a look at the store for each message would be dear."""
+        if self.behind or not self.condition.ok:
+            self._superior.hungry()
 
     async def _connection(self, probe: bool) -> None:
         """The life of one connection: sign in, carry while there is work, idle, end."""
@@ -274,8 +290,9 @@ class Courier:
                 await self._rest(stream, wait_s)
                 continue
             parcel = self.window.pop()
-            if parcel is None:
+            if self.behind and len(self.window) <= self.connections // 2:
                 self._superior.hungry()
+            if parcel is None:
                 if not await self._rest(stream, office.idle_s):
                     return None
             elif self._superior.may_go(parcel, self.upstream.id):
@@ -384,7 +401,7 @@ class Courier:
         )
         office.records.record(record)
         if record.next_ms:
-            self._superior.hungry()
+            self._superior.due_at(record.next_ms)
 
     def _put_back(self, parcel: Parcel) -> None:
         """Released untried, in its place in the order."""

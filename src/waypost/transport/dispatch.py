@@ -8,6 +8,7 @@ of connections or of what an answer means.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 from waypost import log
@@ -25,7 +26,9 @@ from waypost.transport.flow.records import Records
 from waypost.transport.link.connect import Dialer
 from waypost.transport.trouble import Trouble
 
-TICK_S = 15.0  # the longest time between two looks
+TICK_MS = 15_000  # the longest time between two looks
+GAP_S = 0.005  # the shortest
+PARKED_MS = 60_000  # between looks at mail that cannot go
 AWAY_S = 1.0  # between looks while the store is away
 CLAIM_ONCE = 50  # messages of a parked lane looked at for being overdue
 LAST_WORDS_S = 5.0  # for outcomes to reach the store at the end
@@ -59,6 +62,8 @@ class Dispatcher:
         self._wake: asyncio.Event | None = None
         self._scan: asyncio.Task[None] | None = None
         self._stopping = False
+        self._planned_ms = 0  # when the next look is
+        self._parked_ms = 0  # when mail that cannot go is looked at again
 
     # The life of it.
 
@@ -173,6 +178,12 @@ class Dispatcher:
         if self._wake is not None:
             self._wake.set()
 
+    def due_at(self, due_ms: int) -> None:
+        if due_ms < self._planned_ms and self._wake is not None:
+            self._planned_ms = due_ms
+            wait_s = max(due_ms - self._clock.wall_ms(), 0) / 1000
+            asyncio.get_running_loop().call_later(wait_s, self.hungry)
+
     # Looking.
 
     async def _look_on(self) -> None:
@@ -184,19 +195,19 @@ class Dispatcher:
             except StoreAway as error:
                 log.get("transport").warning("store_away", error=error.private)
                 wait_s = AWAY_S
-                await asyncio.sleep(AWAY_S)
-            try:
+            await asyncio.sleep(GAP_S)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
     async def _look(self) -> float:
         """Starts all that can start now; how long until the next look, in seconds."""
         self._refresh()
         now_ms = self._clock.wall_ms()
+        self._planned_ms = now_ms + TICK_MS
         for courier in list(self._couriers.values()):
             courier.tick(now_ms)
+            courier.behind = False
         open_to: dict[int, Courier] = {}
         parked: list[int] = []
         for sender in [s for senders in self._by_upstream.values() for s in senders]:
@@ -205,51 +216,52 @@ class Dispatcher:
                 parked.append(sender.id)
             else:
                 open_to[sender.id] = found
-        lanes = await self._store.lanes([*open_to, *parked])
-        assert self._facts is not None
-        later = [now_ms + int(TICK_S * 1000)]
         due: dict[Courier, list[Lane]] = {}
-        for lane in lanes:
+        for lane in await self._store.lanes(open_to):
             if lane.due_ms > now_ms:
-                later.append(lane.due_ms)
-                continue
-            account = self._facts.accounts.get(lane.account_id)
-            able = open_to.get(lane.sender_id)
-            if able is None or account is None or not account.enabled:
+                self._planned_ms = min(self._planned_ms, lane.due_ms)
+            elif self._enabled(lane):
+                due.setdefault(open_to[lane.sender_id], []).append(lane)
+        for courier, waiting in due.items():
+            courier.behind = await self._claim(courier, waiting, now_ms)
+        if now_ms >= self._parked_ms:
+            self._parked_ms = now_ms + PARKED_MS
+            for lane in await self._store.lanes(parked):
                 if now_ms - lane.due_ms >= self._rules.hold_max_ms:
                     await self._expire(lane, now_ms)
-                continue
-            due.setdefault(able, []).append(lane)
-        for courier, waiting in due.items():
-            await self._claim(courier, waiting, now_ms)
-        later += [at for c in self._couriers.values() if (at := c.next_probe_ms()) > now_ms]
-        later += [at for at in self._held.values() if at > now_ms]
-        return max(min(later) - now_ms, 1) / 1000
+        times = [courier.next_probe_ms() for courier in self._couriers.values()]
+        times += self._held.values()
+        self._planned_ms = min([self._planned_ms, *(at for at in times if at > now_ms)])
+        return max(self._planned_ms - self._clock.wall_ms(), 1) / 1000
 
-    async def _claim(self, courier: Courier, waiting: list[Lane], now_ms: int) -> None:
-        """Fills the courier's room from the lanes, accounts in turn."""
+    def _enabled(self, lane: Lane) -> bool:
+        assert self._facts is not None
+        account = self._facts.accounts.get(lane.account_id)
+        return account is not None and account.enabled
+
+    async def _claim(self, courier: Courier, waiting: list[Lane], now_ms: int) -> bool:
+        """Fills the courier's room from the lanes, accounts in turn; whether more is due."""
         self._turn += 1
         accounts = sorted({lane.account_id for lane in waiting})
         start = self._turn % len(accounts)
         order = {account: (index - start) % len(accounts) for index, account in enumerate(accounts)}
-        waiting = sorted(waiting, key=lambda lane: (order[lane.account_id], lane.due_ms))
-        while waiting and (room := courier.room(now_ms)) > 0:
-            share = max(1, room // len(waiting))
-            again: list[Lane] = []
-            for lane in waiting:
-                if (room := courier.room(now_ms)) <= 0:
-                    return
-                trial = lane.sender_id in self._held
-                limit = 1 if trial else min(share, room)
-                parcels = await self._store.claim(lane, now_ms, limit)
-                for parcel in parcels:
-                    if trial:
-                        self._trying[lane.sender_id] = parcel.id
-                        self._held[lane.sender_id] = now_ms + schedule.MESSAGE_PROBE_MS
-                    self._give(courier, parcel, now_ms)
-                if len(parcels) == limit and not trial:
-                    again.append(lane)
-            waiting = again
+        more = False
+        for lane in sorted(waiting, key=lambda lane: (order[lane.account_id], lane.due_ms)):
+            limit = courier.room_for(lane.account_id, now_ms)
+            trial = lane.sender_id in self._held
+            if trial:
+                limit = min(limit, 1)
+            if limit <= 0:
+                more = True
+                continue
+            parcels = await self._store.claim(lane, now_ms, limit)
+            for parcel in parcels:
+                if trial:
+                    self._trying[lane.sender_id] = parcel.id
+                    self._held[lane.sender_id] = now_ms + schedule.MESSAGE_PROBE_MS
+                self._give(courier, parcel, now_ms)
+            more = more or (len(parcels) == limit and not trial)
+        return more
 
     def _give(self, courier: Courier, parcel: Parcel, now_ms: int) -> None:
         if attempt.overdue(parcel, self._rules, now_ms):
@@ -278,7 +290,7 @@ class Dispatcher:
         if self._held.get(sender.id, 0) > now_ms:
             return None
         courier = self._route(sender)
-        return courier if courier is not None and courier.room(now_ms) > 0 else None
+        return courier if courier is not None and courier.takes_some else None
 
     def _route(self, sender: Sender) -> Courier | None:
         """The courier of its upstream, or of the fallback while only that one can."""

@@ -138,9 +138,9 @@ def _words(error: BaseException) -> str:
     if isinstance(error, WaypostError):
         return error.public
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate refused: {error.verify_message}"
+        return f"certificate refused: {getattr(error, 'verify_message', None) or error}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS refused: {error.reason or type(error).__name__}"
+        return f"TLS refused: {getattr(error, 'reason', None) or type(error).__name__}"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError):

@@ -117,6 +117,16 @@ _WORDED: tuple[Row, ...] = (
         "exim, gmx, ionos, ovh",
     ),
     _row((Stage.MAIL, Stage.RCPT), "5..", r"sender verify failed", _S, _AS, "exim verify = sender"),
+    # A size is no quota, whatever words it is said with.
+    _row(
+        _BODY,
+        "5..",
+        r"^5\.3\.4\b|message size",
+        _M,
+        "too large for the upstream",
+        "RFC 3463 5.3.4; google 552 5.3.4",
+        permanent=True,
+    ),
     # Limits that pass by themselves.
     _row(
         _ALL,
@@ -206,7 +216,7 @@ _WORDED: tuple[Row, ...] = (
         _MAIL,
         "5..",
         r"account (is |has been |was )*(blocked|suspended|disabled|locked)"
-        r"|\b5\.1\.8\b|outgoing blocked|bad outbound sender|sending (is |has been )*"
+        r"|outgoing blocked|bad outbound sender|sender address blocked|sending (is |has been )*"
         r"(suspended|paused|disabled|blocked)",
         _P,
         "the account is blocked",

@@ -135,7 +135,10 @@ def print_message(call: Call, view: Any) -> None:
         out.json(view)
         return
     facts = out.built(view)
-    out.facts(facts, leave_out=("recipients",))
+    for recipient in facts["recipients"]:
+        for answer in (recipient, *recipient["attempts"]):
+            answer["code"] = answer["code"] or None  # 0: the upstream said nothing
+    out.facts(facts, leave_out=("recipients", "transcripts", "ledger"))
     out.line("")
     out.table(facts["recipients"], _RECIPIENTS, "no recipients")
     attempts = [

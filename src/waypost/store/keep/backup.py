@@ -11,12 +11,14 @@ import contextlib
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 import msgspec
 
+from waypost.core import ident
 from waypost.core.errors import StoreAway, WrongState
 from waypost.store.connect import Paths, connect, transaction, trouble
 from waypost.store.locks import held
@@ -114,24 +116,22 @@ def _instant(data: Path) -> Iterator[tuple[apsw.Connection, Path]]:
     Files are unlinked only after the commit that ends their message. So while nobody may commit,
     every file that a row names is there: they are linked then, and the snapshot begins then.
     """
-    paths = Paths(data)
     for left in data.glob(f"{LINKS}*"):
-        if not held(left / "lock") and not _alive(left):
+        if not _alive(left):
             shutil.rmtree(left, ignore_errors=True)
-    links = data / f"{LINKS}{os.getpid()}"
-    shutil.rmtree(links, ignore_errors=True)
-    links.mkdir(mode=0o700)
+    links = Path(tempfile.mkdtemp(prefix=f"{LINKS}{os.getpid()}.", dir=data))
     snapshot = connect(data, wait_ms=BUSY_WAIT_MS)
     try:
         writer = connect(data, wait_ms=BUSY_WAIT_MS)
         try:
             with transaction(writer):
                 snapshot.execute("BEGIN")
-                named = snapshot.execute("SELECT spool FROM body WHERE spool IS NOT NULL")
-                for (name,) in named:
-                    _link(paths.data / str(name), links)
+                snapshot.execute("SELECT count(*) FROM meta").fetchall()  # the snapshot begins here
+                for file in Paths(data).spool.iterdir():
+                    _link(file, links)
         finally:
             writer.close()
+        _only_named(snapshot, links)
         yield snapshot, links
     except apsw.Error as error:
         raise trouble(error) from error
@@ -142,8 +142,19 @@ def _instant(data: Path) -> Iterator[tuple[apsw.Connection, Path]]:
 
 def _alive(folder: Path) -> bool:
     """The process that made this folder of links still lives."""
-    number = folder.name.removeprefix(LINKS)
-    return number.isdigit() and Path(f"/proc/{number}").exists() and int(number) != os.getpid()
+    number = folder.name.removeprefix(LINKS).partition(".")[0]
+    return number.isdigit() and Path(f"/proc/{number}").exists()
+
+
+def _only_named(snapshot: apsw.Connection, links: Path) -> None:
+    """Drops the links to files that no row of the snapshot names. A file's name is its message's
+    id.
+    """
+    for file in list(links.iterdir()):
+        number = ident.read(file.name)
+        sql = "SELECT spool FROM body WHERE message_id = ?"
+        if number is None or snapshot.execute(sql, (number,)).get != f"spool/{file.name}":
+            file.unlink()
 
 
 def _link(file: Path, links: Path) -> None:

@@ -150,11 +150,11 @@ CREATE INDEX queue_capped ON queue (capped, account_id) WHERE capped <> 0;
 -- The octets as they go out. Small: head and rest together in `octets`. Large: head here, rest in the spool.
 CREATE TABLE body (
     message_id INTEGER PRIMARY KEY,
-    octets BLOB NOT NULL,
     spool TEXT,                                  -- file under spool/, NULL for small ones
     spool_offset INTEGER NOT NULL DEFAULT 0,
     spool_octets INTEGER NOT NULL DEFAULT 0,
-    expires_at INTEGER                           -- set when the last recipient ended and it is kept a while
+    expires_at INTEGER,                          -- set when the last recipient ended and it is kept a while
+    octets BLOB NOT NULL                         -- last, so that the others are read without it
 );
 CREATE INDEX body_expires ON body (expires_at) WHERE expires_at IS NOT NULL;
 

@@ -86,7 +86,7 @@ class Committer:
         broken."""
         if self.broken is not None:
             raise StoreBroken(self.broken.public, self.broken.private)
-        if self._closed:
+        if self._closed and not self._busy:  # notes kept for the next batch still belong to it
             raise StoreAway("the store is closed")
         self._waiting.append(op)
         if not self._busy:

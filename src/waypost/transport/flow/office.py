@@ -45,3 +45,6 @@ class Superior(Protocol):
 
     def hungry(self) -> None:
         """There is room for more, or something else to look at."""
+
+    def due_at(self, due_ms: int) -> None:
+        """Something is due again then."""
