@@ -99,6 +99,17 @@ def test_a_store_that_is_away_is_451(front: Any) -> None:
     assert outcome.smtp_line.startswith("451 4.3.0")
 
 
+def test_a_bug_in_judging_is_451_and_nobody_waits_for_ever(front: Any) -> None:
+    async def broken(acceptance: Any) -> Committed:
+        raise RuntimeError("a bug")
+
+    front.store.commit = broken
+    outcome = submit(front, submission())
+    assert isinstance(outcome, Refusal)
+    assert outcome.smtp_line.startswith("451 4.3.0")
+    assert "bug" not in outcome.text
+
+
 def test_a_state_that_cannot_be_read_does_not_take_the_acceptance_back(front: Any) -> None:
     async def away(message_id: int, wait_s: float) -> Settled:
         raise StoreAway("away")

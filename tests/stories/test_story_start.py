@@ -14,7 +14,7 @@ import trustme
 
 from peers.process import wait_until
 from peers.recording import Recording
-from peers.relay import Relay, ident_of, mail, submit
+from peers.relay import SENDER, Relay, ident_of, mail, submit
 
 
 def one_clear_line(relay: Relay, code: int, *words: str) -> None:
@@ -117,7 +117,8 @@ def test_commands_work_while_the_relay_is_away(relay: Relay, recording: Recordin
 def test_send_goes_through_the_door(relay: Relay, recording: Recording) -> None:
     relay.furnish(recording.port)
     relay.cli(
-        "send", "--account", "acme", "--to", "ann@example.com", "--subject", "Hi", "--text", "Ho"
+        *("send", "--account", "acme", "--from", SENDER, "--to", "ann@example.com"),
+        *("--subject", "Hi", "--text", "Ho"),
     )
     wait_until(lambda: bool(recording.messages), "the message upstream")
     assert b"Subject: Hi\r\n" in recording.messages[0].octets

@@ -18,6 +18,7 @@ from waypost.core.ident import IdentMaker
 from waypost.core.message import Acceptance, Changed, Committed, SpoolPart, Submission
 from waypost.core.verdict import Reason, Refusal, Settled
 from waypost.intake.bounds import Disk
+from waypost.log import get
 from waypost.policy.judge import Rules, Stamp, judge, known_at_mail, needs_body, rate_per_minute
 from waypost.policy.line_ends import Flags
 from waypost.store.contract import RefusalNote, RelayStore
@@ -77,6 +78,9 @@ class Door:
         try:
             outcome = await self._accepted(submission, flags)
         except StoreAway:
+            outcome = AWAY
+        except Exception:  # noqa: BLE001  (whatever a message broke, its client is owed an answer)
+            get("intake").exception("submission_broke", peer=submission.peer)
             outcome = AWAY
         if isinstance(outcome, Refusal):
             self.note(

@@ -231,6 +231,9 @@ class Session(asyncio.Protocol):
                 self._on_auth(event)
             case ev.Hello():
                 self._helo = event.name
+                self._mail = None
+            case ev.Reset():
+                self._mail = None
             case ev.StartTls():
                 self._on_starttls()
             case ev.Refused() if event.verb in _LOGGED_VERBS:
@@ -238,7 +241,7 @@ class Session(asyncio.Protocol):
             case ev.Violation():
                 self._note(_reason(event.line), event.line)
             case _:
-                return  # Reset and Quit: what they forget is set anew at the next MAIL
+                return  # Quit, and what is not worth a line in the log
 
     def _check_key(self) -> None:
         """A key that was disabled since is dead. One comparison while nothing has changed."""

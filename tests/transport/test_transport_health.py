@@ -1,0 +1,384 @@
+"""Health of upstreams and holds of senders: who is tried when, and what is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from transport.bench_of import rig
+from transport.fake_store import make_upstream, until
+from transport.scripted import Scripted
+from waypost.core.address import parse
+from waypost.core.errors import Secret
+from waypost.core.lifecycle import State
+from waypost.core.message import Acceptance
+from waypost.core.upstream import Health, Limits, UpstreamState
+from waypost.transport.schedule import DAY_MS, HOUR_MS, MINUTE_MS
+
+Q, S, F = State.QUEUED, State.SENT, State.FAILED
+OK, FAILING, PAUSED = UpstreamState.OK, UpstreamState.FAILING, UpstreamState.PAUSED
+
+
+def acceptance(ident: int, sender_id: int = 1, account_id: int = 1) -> Acceptance:
+    return Acceptance(
+        id=ident,
+        generation=1,
+        channel="smtp",
+        account_id=account_id,
+        key_id=None,
+        peer="",
+        sender_id=sender_id,
+        upstream_id=1,
+        envelope_from=parse("a@example.com"),
+        subject="",
+        message_id="",
+        smtp_message_id="",
+        null_sender=False,
+        addressees=(),
+        head=b"",
+        rest=b"",
+        raw_octets=0,
+        digest=b"",
+        eight_bit=False,
+        rate_per_minute=0,
+        repeat_window_ms=0,
+    )
+
+
+def test_a_refused_login_pauses_and_one_login_at_a_time_probes(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted({"auth": "5xx"})
+        async with rig(server, tmp_path) as held:
+            held.edit(username="u", password=Secret("p"))
+            for _ in range(50):
+                held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: held.store.state_of() is PAUSED and not held.store.claimed)
+            assert server.connections == 1
+            waits = []
+            for wait in (5, 15, 60, 240, 240):
+                before = server.connections
+                held.later(wait * MINUTE_MS - 1)
+                await asyncio.sleep(0.03)
+                assert server.connections == before
+                held.later(1)
+                await until(lambda n=before: server.connections == n + 1)  # type: ignore[misc]
+                await asyncio.sleep(0.03)
+                waits.append(server.connections - before)
+            assert waits == [1] * 5
+            assert not held.store.records
+            server.faults = {}
+            held.later(240 * MINUTE_MS)
+            await until(lambda: len(server.got) == 50)
+            assert held.store.state_of() is OK
+            kinds = [event.kind for event in held.store.events]
+            assert kinds == ["upstream.login_failed", "upstream.recovered"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("how", ["resume", "edit"])
+def test_somebody_acts_and_mail_goes_on_at_once(how: str, tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted({"auth": "5xx"}, times=1)
+        async with rig(server, tmp_path) as held:
+            held.edit(username="u", password=Secret("p"))
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: held.store.state_of() is PAUSED and not held.store.claimed)
+            fresh = Health(since_ms=held.clock.ms + 1)
+            if how == "resume":
+                known = held.store.settings[1]
+                held.store.add_upstream(msgspec.structs.replace(known, health=fresh))
+                held.dispatcher.stirred()
+            else:
+                held.edit(password=Secret("better"), health=fresh)
+            await until(lambda: len(server.got) == 1)
+
+    asyncio.run(play())
+
+
+def test_a_pause_by_hand_is_never_probed(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path) as held:
+            await held.dispatcher.start()
+            held.edit(health=Health(state=PAUSED, reason="paused by the operator"))
+            held.store.put()
+            assert not held.dispatcher.wants(acceptance(99))
+            for _ in range(5):
+                held.later(5 * HOUR_MS)
+                await asyncio.sleep(0.02)
+            assert server.connections == 0
+            held.edit(health=Health())
+            await until(lambda: len(server.got) == 1)
+
+    asyncio.run(play())
+
+
+def test_after_later_trouble_one_message_an_hour_and_nothing_else(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.replies = {"dot": "550 5.4.5 Daily user sending limit exceeded."}
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            for _ in range(10):
+                held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: held.store.state_of() is FAILING and not held.store.claimed)
+            assert len(held.store.records) == 1
+            assert not held.store.records[0].counted
+            for hours in (2, 3):
+                held.later(HOUR_MS - 1)
+                await asyncio.sleep(0.03)
+                assert len(held.store.records) == hours - 1
+                held.later(1)
+                await until(lambda n=hours: len(held.store.records) == n)  # type: ignore[misc]
+                await asyncio.sleep(0.03)
+                assert len(held.store.records) == hours
+            server.replies = {}
+            held.later(HOUR_MS)
+            await until(lambda: len(server.got) == 10)
+            assert all(states[1] is S for states in held.store.states.values())
+            assert held.store.state_of() is OK
+
+    asyncio.run(play())
+
+
+def test_a_sick_upstream_slows_no_other(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with Scripted() as other, rig(Scripted({"greeting": "hang"}), tmp_path) as held:
+            held.store.add_upstream(make_upstream(other.port, id=2, name="second"))
+            held.store.add_sender(2, 2)
+            for _ in range(50):
+                held.store.put(sender_id=1)
+                held.store.put(sender_id=2)
+            await held.dispatcher.start()
+            await until(lambda: len(other.got) == 50, 3.0)
+            assert held.server.connections == 1
+            await held.dispatcher.stop(0.1)
+
+    asyncio.run(play())
+
+
+def test_too_many_connections_means_fewer_not_none(tmp_path: Path) -> None:
+    class Few(Scripted):
+        def _fault(self, stage: str) -> str | None:
+            return "421" if stage == "greeting" and self.open > 2 else None
+
+    async def play() -> None:
+        server = Few()
+        server.delay_s = 0.003
+        async with rig(server, tmp_path, Limits(connections=10)) as held:
+            for _ in range(100):
+                held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(server.got) == 100)
+            assert held.store.state_of() is OK
+            assert server.connections < 30
+            assert all(record.parcel.attempt == 1 for record in held.store.records)
+
+    asyncio.run(play())
+
+
+def test_a_sender_that_is_refused_is_held_alone(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.replies = {}
+
+        class Picky(Scripted):
+            refuses = True
+
+            async def _say(self, writer: asyncio.StreamWriter, stage: str, normal: str) -> bool:
+                if stage == "mail" and self.refuses and "sender1@" in self.commands[-1]:
+                    normal = "553 5.7.1 sender address rejected: not owned by user"
+                return await super()._say(writer, stage, normal)
+
+        picky = Picky(offers=())
+        async with rig(picky, tmp_path, Limits(connections=1)) as held:
+            held.store.add_sender(2, 1)
+            for _ in range(5):
+                held.store.put(sender_id=1)
+                held.store.put(sender_id=2)
+            await held.dispatcher.start()
+            await until(lambda: len(picky.got) == 5 and not held.store.claimed)
+            assert held.store.senders[1].held
+            assert held.store.state_of() is OK
+            tried = [r for r in held.store.records if r.parcel.sender_id == 1]
+            assert len(tried) == 1
+            assert not tried[0].counted
+            assert not held.dispatcher.wants(acceptance(99))
+            assert "not owned" in held.store.no_tries[99][0]
+            held.later(HOUR_MS)
+            await until(lambda: len([r for r in held.store.records if not r.counted]) == 2)
+            await asyncio.sleep(0.03)
+            picky.refuses = False
+            held.later(HOUR_MS)
+            await until(lambda: len(picky.got) == 10)
+            assert not held.store.senders[1].held
+            kinds = [event.kind for event in held.store.events]
+            assert kinds == ["sender.held", "sender.released"]
+
+    asyncio.run(play())
+
+
+def test_mail_follows_its_sender_to_a_new_upstream(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.delay_s = 0.05
+        async with Scripted() as other, rig(server, tmp_path, Limits(connections=1)) as held:
+            held.store.add_upstream(make_upstream(other.port, id=2, name="second"))
+            for _ in range(6):
+                held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: server.commands.count(".") == 1)
+            held.store.add_sender(1, 2)
+            await until(lambda: len(other.got) == 5)
+            assert len(server.got) == 1
+
+    asyncio.run(play())
+
+
+def test_the_fallback_carries_while_the_first_cannot(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted({"greeting": "5xx"})
+        async with Scripted() as other, rig(server, tmp_path) as held:
+            held.store.add_upstream(make_upstream(other.port, id=2, name="second"))
+            held.edit(fallback_id=2)
+            for _ in range(5):
+                held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(other.got) == 5)
+            assert {record.upstream_name for record in held.store.records} == {"second"}
+            assert held.store.state_of() is PAUSED
+
+    asyncio.run(play())
+
+
+def test_a_disabled_account_waits(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with rig(Scripted(), tmp_path) as held:
+            held.store.add_account(2, enabled=False)
+            parcel = held.store.put(account_id=2)
+            await held.dispatcher.start()
+            await asyncio.sleep(0.05)
+            assert parcel.id in held.store.waiting
+            held.store.add_account(2)
+            held.dispatcher.stirred()
+            await until(lambda: held.store.states[parcel.id][1] is S)
+
+    asyncio.run(play())
+
+
+def test_the_whole_schedule_of_a_message_that_is_always_put_off(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.replies = {"ann@example.org": "450 4.2.0 not now"}
+        async with rig(server, tmp_path) as held:
+            parcel = held.store.put()
+            await held.dispatcher.start()
+            for tries in range(1, 100):
+                await until(lambda n=tries: len(held.store.records) == n)  # type: ignore[misc]
+                await asyncio.sleep(0)
+                if held.store.states[parcel.id][1] is not Q:
+                    break
+                held.later(held.store.waiting[parcel.id].due_ms - held.clock.ms)
+            hours = [
+                (record.at_ms - held.store.records[0].at_ms) / HOUR_MS
+                for record in held.store.records
+            ]
+            assert [round(hour, 2) for hour in hours[:8]] == [
+                0,
+                0.02,
+                0.1,
+                0.35,
+                0.85,
+                1.85,
+                3.85,
+                7.85,
+            ]
+            assert 72 <= hours[-1] <= 77
+            last = held.store.records[-1].results[0]
+            assert (last.state, last.code) == (F, 450)
+            assert "not now" in last.text
+
+    asyncio.run(play())
+
+
+def test_uncertain_three_times_is_the_end(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with rig(Scripted({"dot": "drop"}), tmp_path) as held:
+            parcel = held.store.put()
+            await held.dispatcher.start()
+            waits = []
+            for tries in (1, 2, 3):
+                await until(lambda n=tries: len(held.store.records) == n)  # type: ignore[misc]
+                await asyncio.sleep(0)
+                if tries < 3:
+                    waits.append(held.store.waiting[parcel.id].due_ms - held.clock.ms)
+                    held.later(waits[-1])
+            assert waits == [15 * MINUTE_MS, 15 * MINUTE_MS]
+            assert all(record.uncertain for record in held.store.records)
+            assert held.store.records[-1].results[0].text.startswith("uncertain")
+            assert held.store.states[parcel.id][1] is F
+
+    asyncio.run(play())
+
+
+def test_nothing_is_queued_longer_than_hold_max_though_nobody_tries(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with rig(Scripted(), tmp_path) as held:
+            held.edit(health=Health(state=PAUSED, reason="by hand"))
+            parcel = held.store.put()
+            await held.dispatcher.start()
+            held.later(7 * DAY_MS - 1)
+            await asyncio.sleep(0.05)
+            assert parcel.id in held.store.waiting
+            held.later(60_001)
+            await until(lambda: held.store.states[parcel.id][1] is F)
+            assert "too long" in held.store.records[0].results[0].text
+
+    asyncio.run(play())
+
+
+def test_time_in_a_pause_does_not_count_towards_giving_up(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.replies = {"ann@example.org": "450 4.2.0 not now"}
+        async with rig(server, tmp_path) as held:
+            parcel = held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(held.store.records) == 1)
+            held.edit(health=Health(state=PAUSED, reason="by hand"))
+            held.later(4 * DAY_MS)
+            await asyncio.sleep(0.02)
+            held.edit(health=Health())
+            await until(lambda: len(held.store.records) == 2)
+            assert held.store.states[parcel.id][1] is Q
+            assert held.store.records[1].held_ms >= 4 * DAY_MS - HOUR_MS
+
+    asyncio.run(play())
+
+
+def test_fresh_mail_is_wanted_while_there_is_room(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted({"greeting": "hang"})
+        async with rig(server, tmp_path, Limits(connections=2)) as held:
+            assert not held.dispatcher.wants(acceptance(1))
+            await held.dispatcher.start()
+            taken = 0
+            for ident in range(1_000, 1_100):
+                if not held.dispatcher.wants(acceptance(ident)):
+                    break
+                held.store.hand_over(held.dispatcher, held.store.put())
+                taken += 1
+            assert taken == 4
+            assert held.dispatcher.wants(acceptance(2_000, account_id=2))
+            assert "free connection" in held.store.no_tries[1_004][0]
+            assert not held.dispatcher.wants(acceptance(3_000, sender_id=77))
+            await held.dispatcher.stop(0.1)
+            assert not held.dispatcher.wants(acceptance(4_000))
+
+    asyncio.run(play())
