@@ -153,7 +153,6 @@ def open_engine(config: Config, clock: Clock, worker: int | None, *, serving: bo
         keep_body_ms=config.keep.body_ms,
         keep_failed_body_ms=config.keep.failed_body_ms,
         create=serving,
-        serving=serving,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -107,8 +108,13 @@ class Relay:
 
     @property
     def pid(self) -> int:
+        """Of `serve` itself: under a wrapper that is the wrapper's child."""
         assert self._process is not None, "not started"
-        return self._process.pid
+        pid = self._process.pid
+        if not self.wrapper:
+            return pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(children[0]) if children else pid
 
     @property
     def running(self) -> bool:
@@ -132,13 +138,15 @@ class Relay:
         """SIGTERM; the exit code."""
         if self._process is None:
             return 0
+        if self.wrapper and self.running:
+            os.kill(self.pid, signal.SIGTERM)  # a wrapper such as strace does not pass it on
+            code = self._process.wait()
         code = self._process.stop()
         self._process = None
         return code
 
     def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.signal(number)
+        os.kill(self.pid, number)
 
     def kill9(self) -> None:
         """Every process of the relay, without warning."""

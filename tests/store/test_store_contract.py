@@ -62,7 +62,7 @@ def test_accepted_paid_claimed_sent(tmp_path: Path) -> None:
         assert store.balance(1) == 998
         (parcel,) = taker.taken
         assert parcel.recipients == ((1, parse("a@example.com")), (2, parse("B@example.com")))
-        assert parcel.head + bytes(parcel.rest) == acceptance.head + bytes(acceptance.rest)
+        assert (parcel.head, parcel.rest) == (acceptance.head, acceptance.rest)
         assert house.sql("SELECT claim, due FROM queue") == [(1, NOW_MS)]
         await store.record(attempt(parcel, State.SENT))
         settled = await store.settled(acceptance.id, 5)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ def run(data: Path, story: Story) -> None:
 
 def test_the_same_again_is_the_first(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        same = {"message_id": "m@c", "digest": b"d" * 32}
+        same: dict[str, Any] = {"message_id": "m@c", "digest": b"d" * 32}
         # At once, in one batch: the race of a client's retry with its first try.
         tries = [house.acceptance("A@x.test", "b@x.test", **same) for _ in range(5)]
         outcomes = await asyncio.gather(*[house.first.commit(each) for each in tries])
@@ -67,10 +68,10 @@ def test_the_same_again_is_the_first(tmp_path: Path) -> None:
         {"repeat_window_ms": 0},
     ],
 )
-def test_anything_else_is_no_repeat(tmp_path: Path, other: dict[str, object]) -> None:
+def test_anything_else_is_no_repeat(tmp_path: Path, other: dict[str, Any]) -> None:
     async def story(house: House) -> None:
         house.key(2, 1)
-        same: dict[str, object] = {"message_id": "m@c", "digest": b"d" * 32}
+        same: dict[str, Any] = {"message_id": "m@c", "digest": b"d" * 32}
         await house.first.commit(house.acceptance(**same))
         second = house.acceptance(**{**same, **other})
         assert await house.first.commit(second) == Committed(second.id, 1)
@@ -83,7 +84,7 @@ def test_failed_ones_are_sent_anew(tmp_path: Path, state: State, repeat: bool) -
     async def story(house: House) -> None:
         taker = Taker()
         house.first.attach(taker)
-        same = {"message_id": "m@c", "digest": b"d" * 32}
+        same: dict[str, Any] = {"message_id": "m@c", "digest": b"d" * 32}
         await house.first.commit(house.acceptance(**same))
         await house.first.record(attempt(taker.taken[0], state))
         again = house.acceptance(**same)
@@ -98,7 +99,7 @@ def test_a_repeat_waits_with_the_first_try(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         taker = Taker()
         house.first.attach(taker)
-        same = {"message_id": "m@c", "digest": b"d" * 32}
+        same: dict[str, Any] = {"message_id": "m@c", "digest": b"d" * 32}
         one = house.acceptance(**same)
         await house.first.commit(one)
         await house.first.commit(house.acceptance(**same))
@@ -112,10 +113,11 @@ def test_a_repeat_waits_with_the_first_try(tmp_path: Path) -> None:
 
 def test_a_day_later_it_is_a_new_message(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        same = {"message_id": "m@c", "digest": b"d" * 32}
+        same: dict[str, Any] = {"message_id": "m@c", "digest": b"d" * 32}
         await house.first.commit(house.acceptance(**same))
         house.clock.ms += DAY_MS + 1
-        assert (await house.first.commit(house.acceptance(**same))).recipients == 1  # type: ignore[union-attr]
+        again = house.acceptance(**same)
+        assert await house.first.commit(again) == Committed(again.id, 1)
 
     run(tmp_path / "data", story)
 
@@ -271,6 +273,23 @@ def test_without_room_at_the_claim_it_is_moved_in_order(tmp_path: Path) -> None:
         found = await house.first.claim(Lane(1, 1, 0), house.clock.ms, 9)
         assert len(found) == 3
         assert house.one("SELECT used FROM place WHERE scope = 's' AND day = ?", TODAY + 2) == 1
+
+    run(tmp_path / "data", story)
+
+
+def test_nothing_smaller_overtakes_what_has_no_room(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        for count in (2, 3, 1):
+            await house.first.commit(house.acceptance(*[f"r{n}@x.test" for n in range(count)]))
+        house.clock.ms = MIDNIGHT_MS
+        house.change("UPDATE upstream SET daily_cap = 3")
+        found = await house.first.claim(Lane(1, 1, 0), MIDNIGHT_MS, 9)
+        assert [len(parcel.recipients) for parcel in found] == [2]
+        # Each waits for a day of its own: 3, then 1.
+        assert house.sql("SELECT due, capped FROM queue WHERE claim = 0") == [
+            (MIDNIGHT_MS + DAY_MS, 1),
+            (MIDNIGHT_MS + 2 * DAY_MS, 1),
+        ]
 
     run(tmp_path / "data", story)
 

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from store.house import NOW_MS, House, Taker, attempt
+from store.house import NOW_MS, House, StandingClock, Taker, attempt
 from waypost.core import ident
 from waypost.core.lifecycle import State
 from waypost.core.message import Committed, SpoolPart
 from waypost.store import spool
 from waypost.store.contract import Lane
 from waypost.store.spool import Spool
-from waypost.store.sqlite import files
 from waypost.store.sqlite.committer import Committer
 
 LARGE = b"z" * 300_000
@@ -52,7 +51,7 @@ def child(data: Path, at: int, told: Connection, early: bool) -> None:
     death = Death(at)
     os.fsync = death.around(os.fsync)
     os.rename = death.around(os.rename)
-    spool.unlink = files.spool.unlink = death.around(spool.unlink)
+    spool.unlink = death.around(spool.unlink)
     Committer.commit_now = death.around(Committer.commit_now)  # type: ignore[method-assign]
 
     async def whole() -> None:
@@ -111,8 +110,6 @@ async def recovered(data: Path, told: dict[str, set[int]]) -> None:
     """Opens what the dead left, delivers it, and proves that it adds up at each stage."""
     house = House.__new__(House)
     house.data, house.stores, house.maker = data, [], ident.IdentMaker(0)
-    from store.house import StandingClock
-
     house.clock = StandingClock()
     house.first = house.store(0)
     try:
@@ -143,7 +140,7 @@ def test_killed_at_every_step(tmp_path: Path) -> None:
         data = tmp_path / f"data{at}"
         code, told = killed(data, at)
         assert code in (0, 9)
-        if (data / "waypost.db").exists() and House_is_made(data):
+        if (data / "waypost.db").exists() and is_made(data):
             asyncio.run(recovered(data, told))
         if code == 0:
             break
@@ -158,7 +155,7 @@ def test_the_proof_sees_a_loss(tmp_path: Path) -> None:
     for at in range(4, 16):
         data = tmp_path / f"data{at}"
         _, told = killed(data, at, early=True)
-        if House_is_made(data):
+        if is_made(data):
             try:
                 asyncio.run(recovered(data, told))
             except AssertionError:
@@ -166,7 +163,7 @@ def test_the_proof_sees_a_loss(tmp_path: Path) -> None:
     assert lost > 0
 
 
-def House_is_made(data: Path) -> bool:
+def is_made(data: Path) -> bool:
     house = House.__new__(House)
     house.data = data
     return bool(house.sql("SELECT 1 FROM sqlite_schema WHERE name = 'sender'")) and bool(

@@ -19,7 +19,7 @@ from waypost.core.verdict import Refusal
 from waypost.store.connect import connect
 from waypost.store.contract import Lane
 from waypost.store.shared import Shared, changing
-from waypost.store.sqlite.ending import end_recipients
+from waypost.store.sqlite.ending import Keep, end_recipients
 
 STATES = st.sampled_from([State.SENT, State.FAILED, State.QUEUED])
 STEPS = st.one_of(
@@ -53,8 +53,7 @@ def cancel(house: House, which: int) -> None:
                     State.CANCELLED,
                     0,
                     "cancelled",
-                    keep_body_ms=0,
-                    keep_failed_body_ms=9,
+                    Keep(0, 9),
                 )
     finally:
         shared.close()

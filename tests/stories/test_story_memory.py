@@ -46,7 +46,8 @@ def test_memory_of_fifty_large_messages_at_once(
         assert relay.submit(key, mail(), ["ann@example.com"])[0] == 250
         idle = memory_kb(relay.pid)
         line = b"0123456789" * 7 + b"\r\n"
-        letter = mail(body="") + line * (OCTETS // len(line))
+        head = mail(body="", extra="Content-Disposition: attachment; filename=a.bin\r\n")
+        letter = head + line * (OCTETS // len(line))
         answers: list[int] = []
         ready = threading.Barrier(SESSIONS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import smtplib
 import threading
 from collections.abc import Callable
@@ -20,28 +19,32 @@ EACH = 10
 NO_LIMITS = {"tables": {"limits": "rate_per_minute = 0"}, "settings": "inline_wait = 0"}
 
 
-def race(relay: Relay, key: str, run: int = 0) -> list[tuple[int, str]]:
-    """All clients at once, each in a session of its own; every answer that was given."""
-    answers: list[tuple[int, str]] = []
-    barrier = threading.Barrier(CLIENTS)
+class Race:
+    """All clients at once, each in a session of its own; `answers` is every one that was given."""
 
-    def client(number: int) -> None:
+    def __init__(self, relay: Relay, key: str, run: int = 0) -> None:
+        self.relay, self.key, self.run = relay, key, run
+        self.answers: list[tuple[int, str]] = []
+        self._barrier = threading.Barrier(CLIENTS)
+        self._threads = [threading.Thread(target=self._client, args=(n,)) for n in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self) -> list[tuple[int, str]]:
+        for thread in self._threads:
+            thread.join(120)
+        return self.answers
+
+    def _client(self, number: int) -> None:
         with (
             contextlib.suppress(OSError, smtplib.SMTPException),
-            relay.session(key) as session,
+            self.relay.session(self.key) as session,
         ):
-            barrier.wait(30)
+            self._barrier.wait(30)
             for turn in range(EACH):
-                subject = f"{run}-{number}-{turn}"
-                answers.append(submit(session, mail(subject=subject), ["ann@example.com"]))
+                letter = mail(subject=f"{self.run}-{number}-{turn}")
+                self.answers.append(submit(session, letter, ["ann@example.com"]))
                 session.rset()
-
-    threads = [threading.Thread(target=client, args=(n,)) for n in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    return answers
 
 
 def books_are_right(relay: Relay) -> None:
@@ -55,7 +58,7 @@ def books_are_right(relay: Relay) -> None:
 def test_two_hundred_for_a_hundred(make_relay: Callable[..., Relay], recording: Recording) -> None:
     relay = make_relay(**NO_LIMITS)
     key = relay.furnish(recording.port, credits=str(CREDITS))
-    answers = race(relay, key)
+    answers = Race(relay, key).finish()
     assert len(answers) == CLIENTS * EACH
     assert len([a for a in answers if a[0] == 250]) == CREDITS
     refused = [a for a in answers if a[0] != 250]
@@ -71,13 +74,14 @@ def test_two_hundred_for_a_hundred_with_a_kill_in_the_middle(
 ) -> None:
     relay = make_relay(**NO_LIMITS)
     key = relay.furnish(recording.port, credits=str(CREDITS))
-    killer = threading.Timer(random.Random(7).uniform(0.2, 0.5), relay.kill9)
-    killer.start()
-    before = race(relay, key, run=1)
-    killer.join()
+    first = Race(relay, key, run=1)
+    wait_until(lambda: len(first.answers) >= CREDITS // 3, "the race to be on", step_s=0.001)
+    relay.kill9()
+    before = first.finish()
     relay.start()
     accepted = len([a for a in before if a[0] == 250])
+    assert accepted < CREDITS, "the kill came in the middle"
     assert len(relay.messages()) >= accepted
-    race(relay, key, run=2)
+    Race(relay, key, run=2).finish()
     wait_until(lambda: len(recording.messages) >= CREDITS, "all of it upstream", 60)
     books_are_right(relay)

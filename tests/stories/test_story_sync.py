@@ -23,7 +23,7 @@ CALLS = (
     "fsync,fdatasync,sync_file_range,write,writev,pwrite64,pwritev,sendto,sendmsg,rename,renameat,"
     "renameat2,link,linkat"
 )
-CALL = re.compile(r"^(?P<pid>\d+) (?:<\.\.\. )?(?P<name>\w+)(?P<rest>.*)$", re.S)
+CALL = re.compile(r"^(?P<pid>\d+) +(?:<\.\.\. )?(?P<name>\w+)(?P<rest>.*)$", re.S)
 SYNCS = ("fsync", "fdatasync")
 SOCKET_WRITES = ("write", "writev", "sendto", "sendmsg")
 

@@ -236,6 +236,7 @@ def test_mail_follows_its_sender_to_a_new_upstream(tmp_path: Path) -> None:
             await until(lambda: server.commands.count(".") == 1)
             held.store.add_sender(1, 2)
             await until(lambda: len(other.got) == 5)
+            await until(lambda: len(held.store.records) == 6)
             assert len(server.got) == 1
 
     asyncio.run(play())

@@ -17,7 +17,7 @@ from waypost.store.manage import rows
 from waypost.store.read import log, people, waiting
 from waypost.store.read.book import Look
 from waypost.store.read.rows import MessageRow, QueueRow
-from waypost.store.sqlite.ending import end_recipients
+from waypost.store.sqlite.ending import Keep, end_recipients
 
 STEP_MESSAGES = 200
 """How many messages one transaction ends at most: some milliseconds."""
@@ -203,8 +203,7 @@ def _end(look: Look, desk: Desk, message_id: int, state: State, text: str) -> tu
         state,
         0,
         text,
-        keep_body_ms=desk.body_ms,
-        keep_failed_body_ms=desk.failed_body_ms,
+        Keep(desk.body_ms, desk.failed_body_ms),
     )
     return len(numbers), gone
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
+import threading
 from pathlib import Path
 
 from waypost.core.errors import StoreAway
@@ -51,13 +51,14 @@ def take(path: Path) -> Lock | None:
 
 def hold(path: Path, what: str, patience_s: float = 0.0) -> Lock:
     """The lock, waited for that long. Raises `StoreAway` saying `what` is in use."""
+    pause = threading.Event()
     tries = max(1, int(patience_s / 0.05))
     for left in range(tries, 0, -1):
         lock = take(path)
         if lock is not None:
             return lock
         if left > 1:
-            time.sleep(0.05)
+            pause.wait(0.05)
     raise StoreAway(f"{what} is in use by another process")
 
 

@@ -102,7 +102,7 @@ def settle(data: Path, incoming: str, message_id: int) -> str:
     name = f"spool/{message_id:016x}"
     try:
         _sync(data / incoming)
-        os.rename(data / incoming, data / name)  # noqa: PTH104  (one effect, the crash tests name it)
+        os.rename(data / incoming, data / name)  # noqa: PTH104  (tests name this effect)
         _sync(data / "spool")
     except FileNotFoundError as error:
         raise StoreAway("the body of a large message is gone") from error

@@ -30,9 +30,7 @@ from waypost.transport.link.stream import Stream
 from waypost.transport.trouble import Scope, Stopped, TransportError, Trouble
 
 MANY_CONNECTIONS = 100  # where the upstream sets no limit
-WINDOW_TIMES = 4  # ready and flying messages a connection
 AGAIN_MS = 60_000  # a message that one connection too many was refused for
-WINDOW_MOST = 2_000  # ready messages, however many accounts wait
 OUTSTANDING = 1_000  # outcomes that are not on disk yet: more, and nobody takes another message
 
 
@@ -72,27 +70,17 @@ class Courier:
 
     def has_room_for(self, account_id: int) -> bool:
         """Whether a fresh message of this account is taken straight from its commit."""
-        if not self.able:
-            return False
-        mine = self.window.of(account_id)
-        if mine >= 2 * self.connections:
-            return False
-        return mine == 0 or len(self.window) + len(self._flying) < WINDOW_TIMES * self.connections
+        flying = len(self._flying)
+        return self.able and self.window.admits(account_id, self.connections, flying)
 
     def room_for(self, account_id: int, now_ms: int) -> int:
-        """How many waiting messages of this account may be claimed for it now.
-
-        Few of each, and always one of an account that has none here: nobody is behind a backlog.
-        """
+        """How many waiting messages of this account may be claimed for it now."""
         if self._stopping:
             return 0
         if not self.able:
             wanted = not self.condition.by_login and self._probe_due(now_ms) and not self.window
             return 1 if wanted else 0
-        mine, most = self.window.of(account_id), self.connections
-        if len(self.window) >= WINDOW_TIMES * most:
-            return 1 if mine == 0 and len(self.window) < WINDOW_MOST else 0
-        return most - mine if mine <= most // 2 else 0
+        return self.window.room_for(account_id, self.connections)
 
     @property
     def takes_some(self) -> bool:

@@ -146,7 +146,7 @@ class Committer:
             for op in members:
                 op.run(batch)
             batch.flush()
-        except Exception:  # noqa: BLE001  (whatever it is, only the member that causes it may suffer)
+        except Exception:  # noqa: BLE001  (only the member that causes it may suffer)
             roll_back(self._db)
             self._enter(members, self._fill_singly)
         else:

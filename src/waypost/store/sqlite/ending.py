@@ -107,9 +107,7 @@ def end_recipients(
     state: State,
     code: int,
     text: str,
-    *,
-    keep_body_ms: int,
-    keep_failed_body_ms: int,
+    keep: Keep,
 ) -> list[str]:
     """For commands, in a transaction of theirs: ends queued recipients of a message that nobody has
     claimed.
@@ -119,7 +117,6 @@ def end_recipients(
     batch = Batch(db, now_ms)
     queued = {number for (number,) in db.execute(SELECT_QUEUED, (message_id,))}
     results = [Result(n, state, code, text) for n in dict.fromkeys(numbers) if n in queued]
-    keep = Keep(keep_body_ms, keep_failed_body_ms)
     counts, gone = end(batch, message_id, results, keep, spooled=True)
     batch.flush()
     if not counts.queued:

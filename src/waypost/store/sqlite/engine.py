@@ -137,12 +137,12 @@ class Engine:
         entry = self._waiting.get(message_id)
         if entry is not None:
             return await self._waiting.wait(entry, wait_s)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + wait_s
+        clock = self._settings.clock
+        end = clock.monotonic() + wait_s
         while True:
             # Another process delivers it, or it ended long ago.
             settled, tried = self._read_settled(message_id)
-            left = end - loop.time()
+            left = end - clock.monotonic()
             if tried or left <= 0 or self._closed:
                 return settled
             await asyncio.sleep(min(left, SLOW_POLL_S))
@@ -409,8 +409,9 @@ class Engine:
     def _claim_made(self, op: Claim) -> None:
         self._files.unlink(op.gone)
         if op.future.cancelled():
-            for parcel in op.parcels:  # nobody waits for them any more
-                self.release(parcel, parcel.due_ms, "")
+            with contextlib.suppress(StoreAway):  # then the next start adopts them
+                for parcel in op.parcels:  # nobody waits for them any more
+                    self.release(parcel, parcel.due_ms, "")
 
 
 def open_store(
@@ -423,15 +424,15 @@ def open_store(
     keep_body_ms: int = 0,
     keep_failed_body_ms: int = WEEK_MS,
     create: bool = False,
-    serving: bool = False,
 ) -> Engine:
     """The store of a data directory, for one process. Raises `StoreAway`, `SchemaTooNew`.
 
-    `worker` None is a command: it takes any free number. `opener` opens the sealed password of an
-    upstream. `serving`: the caller holds the relay's lock. What a dead process of this number left
+    `worker` None is a command: it takes any free number; with a number the caller holds the relay's
+    lock. `opener` opens the sealed password of an upstream. What a dead process of this number left
     in the spool is swept here; its claims are `adopt`'s.
     """
-    db = open_migrated(data, create=create, serving=serving)
+    db = open_migrated(data, create=create, serving=worker is not None)
+    lock: locks.Lock | None = None
     try:
         prepare(data)
         number, lock = locks.hold_worker(data, worker)
@@ -439,5 +440,7 @@ def open_store(
         keep = Keep(keep_body_ms, keep_failed_body_ms)
         return Engine(Settings(data, clock, opener, global_sender, keep), number, lock, db)
     except BaseException:
+        if lock is not None:
+            lock.close()
         db.close()
         raise

@@ -11,6 +11,8 @@ from collections import deque
 from waypost.core.message import Parcel
 
 MINUTE_S = 60.0
+TIMES = 4  # messages a connection that are ready or flying
+MOST = 2_000  # ready messages, however many accounts wait
 
 
 class Window:
@@ -28,6 +30,23 @@ class Window:
         """How many of this account wait here."""
         lane = self._lanes.get(account_id)
         return len(lane) if lane else 0
+
+    def admits(self, account_id: int, connections: int, flying: int) -> bool:
+        """Whether a fresh message of this account is taken straight from its commit."""
+        mine = self.of(account_id)
+        if mine == 0:
+            return self._count < MOST
+        return mine < 2 * connections and self._count + flying < TIMES * connections
+
+    def room_for(self, account_id: int, connections: int) -> int:
+        """How many waiting messages of this account are to be claimed.
+
+        Few of each, and always one of an account that has none here: nobody is behind a backlog.
+        """
+        mine = self.of(account_id)
+        if self._count >= TIMES * connections:
+            return 1 if mine == 0 and self._count < MOST else 0
+        return connections - mine if mine <= connections // 2 else 0
 
     def push(self, parcel: Parcel) -> None:
         lane = self._lanes.get(parcel.account_id)
