@@ -76,7 +76,7 @@ def run(command: list[str], key: str, stdin: str = "", cwd: Path | None = None) 
         text=True,
         timeout=60,
         cwd=cwd,
-        env={**os.environ, "WAYPOST_KEY": key},
+        env={**os.environ, "RELAY_KEY": key},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

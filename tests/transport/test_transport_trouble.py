@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.core.reply import Reply
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage
 from waypost.transport import trouble
 from waypost.transport.trouble import (
     LOGIN_STAGES,

@@ -6,8 +6,7 @@ import pytest
 
 from waypost.core.address import Address, parse
 from waypost.core.errors import Secret
-from waypost.core.reply import Reply
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage
 from waypost.wire.client import ClientSession, command
 from waypost.wire.errors import CannotCarry, NoMechanism, ProtocolError
 from waypost.wire.events import (

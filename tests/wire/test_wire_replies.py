@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from waypost.core.reply import Reply
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage
 from waypost.wire.lines import DotStuffer
 from waypost.wire.replies import Capabilities, ReplyReader, read_capabilities
 

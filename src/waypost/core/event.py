@@ -1,4 +1,5 @@
-"""Everything that can be told of: a closed list. An event is committed with the state it tells of."""
+"""Everything that can be told of: a closed list. An event is committed with the state it tells
+of."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""What is known of accounts, keys, senders and upstreams, as one snapshot that judgements are made by.
+"""What is known of accounts, keys, senders and upstreams, as one snapshot that judgements are made
+by.
 
-The store loads a `Directory` whole and replaces it when its `generation` is no longer the shared one;
-the accepting transaction compares the generation again. All structs are frozen: a snapshot is shared.
+The store loads a `Directory` whole and replaces it when its `generation` is no longer the shared
+one; the accepting transaction compares the generation again. All structs are frozen: a snapshot is
+shared.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """All facts at one generation, with the look-ups that judging needs. Immutable by convention."""
+    """All facts at one generation, with the look-ups that judging needs. Never changed."""
 
     def __init__(
         self,
@@ -95,7 +97,8 @@ class Directory:
                 self._assigned[account_id, address] = sender
 
     def key_by_digest(self, digest: bytes) -> Key | None:
-        """The key whose secret has this SHA-256; a dictionary look-up of a digest leaks no secret."""
+        """The key whose secret has this SHA-256; a dictionary look-up of a digest leaks no
+        secret."""
         return self._by_digest.get(digest)
 
     def sender_for(self, account_id: int, address: Address) -> Sender | None:

@@ -23,7 +23,7 @@ class IdentMaker:
         self._counter = COUNTER_LIMIT if seen else 0
 
     def make(self, now_ms: int) -> int:
-        """The next id; a clock that stands or went back only uses up counters, then milliseconds."""
+        """The next id; a clock that stands or went back uses up counters, then milliseconds."""
         if now_ms > self._ms:
             self._ms, self._counter = now_ms, 0
         elif self._counter >= COUNTER_LIMIT:

@@ -1,8 +1,9 @@
-"""A message on its way: as it was submitted, as it was accepted, as it is delivered, and what came of it.
+"""A message on its way: as it was submitted, as it was accepted, as it is delivered, and what came
+of it.
 
-Octets are the client's. A message is a head (its header section with the empty line that ends it) and a
-rest (all that follows), so that the few header changes never copy a body; the rest of a large message
-is a file.
+Octets are the client's. A message is a head (its header section with the empty line that ends it)
+and a rest (all that follows), so that the few header changes never copy a body; the rest of a
+large message is a file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from waypost.core.lifecycle import State
 
 
 class SpoolPart(msgspec.Struct, frozen=True):
-    """The octets of a file in the spool from `offset` to its end. `name`: relative to the data directory."""
+    """The octets of a file in the spool from `offset` to its end. `name`: relative to the data
+    directory."""
 
     name: str
     offset: int
@@ -25,8 +27,8 @@ class Content(msgspec.Struct, frozen=True):
     """A message as received, line ends mended (every line ends in CR LF; no other CR or LF).
 
     `head` ends with the empty line's CR LF where the message has one; `rest` is what follows it.
-    `raw_octets` counts what the client sent after un-dotting, `digest` is the SHA-256 of the same octets
-    (before mending); `eight_bit`: any octet above 127 in head or rest.
+    `raw_octets` counts what the client sent after un-dotting, `digest` is the SHA-256 of the same
+    octets (before mending); `eight_bit`: any octet above 127 in head or rest.
     """
 
     head: bytes
@@ -37,7 +39,8 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A message on its way in, and who brings it. `mail_from` None is `<>`; `rcpt_to` in RCPT order."""
+    """A message on its way in, and who brings it. `mail_from` None is `<>`; `rcpt_to` in RCPT
+    order."""
 
     channel: str  # "smtp", "http" or "command"
     account_id: int
@@ -58,7 +61,8 @@ class Addressee(msgspec.Struct, frozen=True):
 
 
 class Acceptance(msgspec.Struct, frozen=True):
-    """A submission that was judged good, ready to be committed; `id` is made, `head` is as it goes out.
+    """A submission that was judged good, ready to be committed; `id` is made, `head` is as it goes
+    out.
 
     `message_id`: the client's own Message-ID without brackets, or empty where Waypost made one.
     `smtp_message_id`: the one that goes out. `generation`: of the directory it was judged by.
@@ -90,8 +94,8 @@ class Acceptance(msgspec.Struct, frozen=True):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """The instant of acceptance has passed. `recipients` were charged. `repeat_of`: nothing was committed
-    anew, since this message id already stands for the same submission."""
+    """The instant of acceptance has passed. `recipients` were charged. `repeat_of`: nothing was
+    committed anew, since this message id already stands for the same submission."""
 
     id: int
     recipients: int
@@ -105,8 +109,9 @@ class Changed(msgspec.Struct, frozen=True):
 class Parcel(msgspec.Struct, frozen=True):
     """A claimed message for delivery: the recipients still queued, and the octets as they go out.
 
-    `tries` counts the attempts that count towards the schedule, `first_try_ms` is 0 before the first.
-    `uncertain_row`: lost connections after the dot, in a row. `attempt`: number of the next attempt.
+    `tries` counts the attempts that count towards the schedule, `first_try_ms` is 0 before the
+    first. `uncertain_row`: lost connections after the dot, in a row. `attempt`: number of the next
+    attempt.
     """
 
     id: int
@@ -128,7 +133,8 @@ class Parcel(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Of one recipient in one attempt: its state after it, and the upstream's words (code 0: none)."""
+    """Of one recipient in one attempt: its state after it, and the upstream's words (code 0:
+    none)."""
 
     number: int
     state: State
@@ -139,9 +145,9 @@ class Result(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt of one message: always a result for every recipient of its parcel.
 
-    Recipients left QUEUED are due again at `next_ms` (with `reason` saying why they wait). `counted`:
-    it moves the schedule on. `on_wire`: anything was sent of the message. `transcript`: masked, at most
-    4 KB, empty where all ended in 250.
+    Recipients left QUEUED are due again at `next_ms` (with `reason` saying why they wait).
+    `counted`: it moves the schedule on. `on_wire`: anything was sent of the message. `transcript`:
+    masked, at most 4 KB, empty where all ended in 250.
     """
 
     parcel: Parcel

@@ -1,7 +1,12 @@
-"""An SMTP reply (RFC 5321 4.2) with its enhanced status code (RFC 3463)."""
+"""An SMTP reply (RFC 5321 4.2) with its enhanced status code (RFC 3463), and the stage it came at.
+
+The stage sets the scope of what an answer means (greeting to auth: the upstream; mail: the sender;
+rcpt: the recipient; data and dot: the message). Knows nothing of sockets.
+"""
 
 from __future__ import annotations
 
+import enum
 import re
 
 import msgspec
@@ -15,8 +20,26 @@ SHOWN_OCTETS = 400
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
+class Stage(enum.StrEnum):
+    """In the order of a connection; each is the answer or deed that is awaited."""
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    EHLO = "ehlo"
+    STARTTLS = "starttls"
+    HANDSHAKE = "handshake"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    DOT = "dot"
+    QUIT = "quit"
+    IDLE = "idle"
+
+
 class Reply(msgspec.Struct, frozen=True):
-    """What the other server said: `code` 200 to 599, `lines` its texts without codes and line ends."""
+    """What the other server said: `code` 200 to 599, `lines` its texts without codes and line
+    ends."""
 
     code: int
     lines: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ class Encryption(enum.StrEnum):
 
 
 class Validate(enum.StrEnum):
-    """How the certificate is checked; `AUTO`: what held when it was saved must hold from then on."""
+    """How the certificate is checked; `AUTO`: what held when it was saved must hold on."""
 
     AUTO = "auto"
     ON = "on"
@@ -34,7 +34,8 @@ class UpstreamState(enum.StrEnum):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What the upstream bears; 0 is none. Counts are of connections, messages, messages and recipients."""
+    """What the upstream bears; 0 is none. Counts are of connections, messages, messages and
+    recipients."""
 
     connections: int = 20
     per_connection: int = 0

@@ -38,7 +38,8 @@ class Reason(enum.Enum):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """How a reason is said: SMTP code and enhanced code, whether the session ends, HTTP status and word."""
+    """How a reason is said: SMTP code and enhanced code, whether the session ends, HTTP status
+    and word."""
 
     smtp: int
     enhanced: str
@@ -68,15 +69,16 @@ TABLE: dict[Reason, Row] = {
     Reason.FULL: Row(452, "4.3.1", False, 503, "UNAVAILABLE"),
     Reason.TROUBLE: Row(451, "4.3.0", False, 503, "UNAVAILABLE"),
 }
-"""Section 7 of the contract. At AUTH a key that is unknown, disabled or of a disabled account is 535 5.7.8
-instead (`AUTH_REFUSED`): these rows are for a session that is open already."""
+"""Section 7 of the contract. At AUTH a key that is unknown, disabled or of a disabled account is
+535 5.7.8 instead (`AUTH_REFUSED`): these rows are for a session that is open already."""
 
 AUTH_REFUSED = (535, "5.7.8")
 AUTH_AWAY = (454, "4.7.0")
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A submission that was not accepted. `text`: plain words, what is wrong and what to do; no secrets."""
+    """A submission that was not accepted. `text`: plain words, what is wrong and what to do; no
+    secrets."""
 
     reason: Reason
     text: str
@@ -95,11 +97,12 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What is known of an accepted message when its client is answered; committed before it is said.
+    """What is known of an accepted message when its client is answered; committed before it is
+    said.
 
     Counts are of recipients by state. `code`, `enhanced`, `words`: the upstream's reply for the
-    first refused recipient in RCPT order, where all were refused. `hint`, `next_at_ms`: why it waits
-    and when it is tried next, where any is left queued.
+    first refused recipient in RCPT order, where all were refused. `hint`, `next_at_ms`: why it
+    waits and when it is tried next, where any is left queued.
     """
 
     message_id: int

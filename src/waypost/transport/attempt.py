@@ -14,8 +14,7 @@ from waypost.core.address import Address
 from waypost.core.errors import StoreAway
 from waypost.core.lifecycle import State
 from waypost.core.message import Attempt, Parcel, Result, SpoolPart
-from waypost.core.reply import Reply, printable
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage, printable
 from waypost.core.upstream import Upstream
 from waypost.store import spool
 from waypost.transport import schedule, trouble

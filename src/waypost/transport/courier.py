@@ -21,7 +21,7 @@ import msgspec
 from waypost import log
 from waypost.core.errors import WaypostError
 from waypost.core.message import Parcel
-from waypost.core.stage import Stage
+from waypost.core.reply import Stage
 from waypost.core.upstream import Upstream
 from waypost.transport import attempt, health, trouble
 from waypost.transport.flow.office import Office, Superior

@@ -12,7 +12,7 @@ import msgspec
 
 from waypost.clock import Clock
 from waypost.core.event import Event, Kind
-from waypost.core.stage import Stage
+from waypost.core.reply import Stage
 from waypost.core.upstream import Health, Upstream, UpstreamState
 from waypost.transport import schedule
 from waypost.transport.trouble import LOGIN_STAGES, Scope, Trouble

@@ -12,8 +12,7 @@ import ssl
 import msgspec
 
 from waypost.core.errors import WaypostError
-from waypost.core.reply import Reply, printable
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage, printable
 from waypost.transport.trouble_table import LOGIN_STAGES, ROWS, Scope
 from waypost.wire.errors import NoMechanism, ProtocolError
 

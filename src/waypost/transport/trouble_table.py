@@ -17,7 +17,7 @@ import re
 
 import msgspec
 
-from waypost.core.stage import Stage
+from waypost.core.reply import Stage
 
 
 class Scope(enum.Enum):

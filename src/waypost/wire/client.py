@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 
 from waypost.core.address import Address
 from waypost.core.errors import Secret
-from waypost.core.reply import Reply
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage
 from waypost.wire import sasl
 from waypost.wire.errors import CannotCarry, ProtocolError
 from waypost.wire.events import (

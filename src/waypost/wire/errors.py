@@ -6,7 +6,7 @@ Knows nothing of what then becomes of a message.
 from __future__ import annotations
 
 from waypost.core.errors import WaypostError
-from waypost.core.stage import Stage
+from waypost.core.reply import Stage
 
 
 class ProtocolError(WaypostError):

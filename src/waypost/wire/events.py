@@ -9,8 +9,7 @@ import msgspec
 
 from waypost.core.address import Address
 from waypost.core.errors import Secret
-from waypost.core.reply import Reply
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage
 from waypost.wire.errors import ProtocolError
 
 MESSAGE_OCTETS = 31_457_280  # the contract, section 3: 30 MB raw

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from waypost.core.reply import Reply
-from waypost.core.stage import Stage
+from waypost.core.reply import Reply, Stage
 from waypost.wire.errors import ProtocolError
 
 REPLY_OCTETS = 65_536  # of one reply in all; RFC 5321 4.5.3.1.5 has 512 a line

@@ -10,7 +10,7 @@ import binascii
 from typing import Protocol
 
 from waypost.core.errors import Secret
-from waypost.core.stage import Stage
+from waypost.core.reply import Stage
 from waypost.wire.errors import NoMechanism, ProtocolError
 from waypost.wire.events import Auth
 

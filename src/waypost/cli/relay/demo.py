@@ -14,7 +14,6 @@ import smtplib
 import ssl
 import sys
 import tempfile
-import time
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ def _submit(port: int, key: str) -> Outcome:
     """Sends one message as any application would: STARTTLS, AUTH, MAIL, RCPT, DATA."""
     body = (
         f"From: Waypost demo <{SENDER}>\r\nTo: {RECIPIENT}\r\nSubject: Hello from Waypost\r\n"
-        f"Date: {formatdate(time.time())}\r\nMessage-ID: {make_msgid(domain='waypost.example')}\r\n"
+        f"Date: {formatdate(SystemClock().wall_ms() / 1000, localtime=True)}\r\nMessage-ID: {make_msgid(domain='waypost.example')}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
         "It works.\r\n.A line that begins with a dot, and an umlaut: \u00fc\r\n"
     ).encode()

@@ -19,7 +19,7 @@ import msgspec
 
 from waypost.clock import Clock, SystemClock
 from waypost.core.errors import Secret, WaypostError
-from waypost.core.stage import Stage
+from waypost.core.reply import Stage
 from waypost.core.upstream import Encryption, Upstream, Validate
 from waypost.transport import trouble
 from waypost.transport.link import tls

@@ -13,7 +13,7 @@ from typing import cast
 
 import msgspec
 
-from waypost.core.stage import Stage
+from waypost.core.reply import Stage
 from waypost.transport.trouble import Lost
 from waypost.wire.client import ClientSession
 from waypost.wire.events import Broken, ClientEvent, QuitDone, Unasked
