@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "log": frozenset(),
     "values": frozenset({"core"}),
     "config": frozenset({"core", "values"}),
-    "web": frozenset({"core"}),
+    "web": frozenset({"core", "log"}),
     "policy": frozenset({"core"}),
     "wire": frozenset({"core"}),
     "upstream": frozenset({"core"}),

@@ -1,7 +1,8 @@
-"""The HTTP listener: route handlers of any folder, served by uvicorn in the relay's own loop.
+"""The HTTP listeners: route handlers of any folder, served by uvicorn in the relay's own loop.
 
-Promises to answer on sockets that app bound, and to leave signals and logging to the relay. Knows
-nothing of what the routes do.
+Promises to answer on sockets that app bound, to leave signals and logging to the relay, to cut a
+client that does not finish its header, and that every error has one form, whoever made it:
+`{"ok":false,"error","code","field"?}`. Knows nothing of what the routes do.
 """
 
 from __future__ import annotations
@@ -9,15 +10,95 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import msgspec
 import uvicorn
-from litestar import Litestar
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from waypost.log import get
 
 BODY_OCTETS = 25 * 1024 * 1024  # section 8 of the contract
+HEAD_OCTETS = 65_536  # of a request's header in all; servers take 8 to 64 KB
+HEAD_S = 30.0  # for a client to finish it
 KEPT_S = 65  # idle keep-alive; longer than the 60 s of usual balancers
 STOP_S = 10  # how long requests in progress may take at a stop
+AGAIN_S = "30"  # Retry-After where nobody knows better
+JSON = "application/json"
+
+_WORDS = {404: "NOT_FOUND", 413: "TOO_LARGE"}
+_TEXTS = {
+    404: "There is nothing at this address: see /docs",
+    405: "This address does not take this method: see /docs",
+    413: f"The request is larger than {BODY_OCTETS} bytes: send less",
+    431: f"The header of the request is larger than {HEAD_OCTETS} bytes: send less",
+    500: "Something went wrong here, try again later",
+}
+
+
+class Failure(Exception):
+    """An answer that is no success. `text` is for people, `code` for programs."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        field: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+        self.text = text
+        self.field = field
+        self.headers = dict(headers or {})
+        if status in (429, 503):
+            self.headers.setdefault("Retry-After", AGAIN_S)
+
+    @property
+    def body(self) -> bytes:
+        return failure_body(self.code, self.text, self.field)
+
+
+def failure_body(code: str, text: str, field: str = "") -> bytes:
+    """The JSON of an error."""
+    told = {"ok": False, "error": text, "code": code}
+    if field:
+        told["field"] = field
+    return msgspec.json.encode(told)
+
+
+def failure_of(status: int) -> Failure:
+    """The error of a status that nothing more is known about."""
+    known = _WORDS.get(status, "INVALID_REQUEST" if status < 500 else "UNAVAILABLE")
+    text = _TEXTS.get(status, _TEXTS[500] if status >= 500 else "This request cannot be read")
+    return Failure(status, known, text)
+
+
+def _failed(_request: Request[Any, Any, Any], error: Failure) -> Response[bytes]:
+    return Response(
+        error.body, status_code=error.status, headers=error.headers, media_type=JSON
+    )
+
+
+def _framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What Litestar itself refuses: no such route or method."""
+    failure = failure_of(error.status_code)
+    allow = (error.headers or {}).get("Allow") if error.headers else None
+    if allow:
+        failure.headers["Allow"] = allow
+    return _failed(request, failure)
+
+
+def _broke(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    get("web").error("request_broke", path=request.scope["path"], exc_info=error)
+    return _failed(request, failure_of(500))
 
 
 class _QuietServer(uvicorn.Server):
@@ -28,40 +109,110 @@ class _QuietServer(uvicorn.Server):
         yield
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with bounds on the size and the time of a header, and errors in our form."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _head_octets = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self._head_octets = 0
+        self._arm()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._disarm()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        failure = failure_of(431 if self._head_octets > HEAD_OCTETS else 400)
+        self.transport.write(
+            STATUS_LINE[failure.status]
+            + b"content-type: application/json\r\nconnection: close\r\n"
+            + b"content-length: %d\r\n\r\n" % len(failure.body)
+            + failure.body
+        )
+        self.transport.close()
+
+    def _count(self, octets: int) -> None:
+        self._head_octets += octets
+        if self._head_octets > HEAD_OCTETS:
+            raise ValueError  # the parser makes it an error of its own: `send_400_response`
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class WebListener:
     """Runs an application on bound sockets until `close`."""
 
     def __init__(
         self, handlers: Sequence[HTTPRouteHandler], trusted_proxies: Sequence[str]
     ) -> None:
-        application = Litestar(
+        self._application = Litestar(
             route_handlers=list(handlers),
             openapi_config=None,
             logging_config=None,
             request_max_body_size=BODY_OCTETS,
+            exception_handlers={
+                Failure: _failed,
+                HTTPException: _framework,
+                Exception: _broke,
+            },
         )
-        self._server = _QuietServer(
-            uvicorn.Config(
-                application,
-                http="httptools",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=bool(trusted_proxies),
-                forwarded_allow_ips=list(trusted_proxies),
-                timeout_keep_alive=KEPT_S,
-                timeout_graceful_shutdown=STOP_S,
-            )
-        )
-        self._task: asyncio.Task[None] | None = None
+        self._proxies = list(trusted_proxies)
+        self._running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
-    def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Begins to serve; returns at once."""
-        self._task = asyncio.create_task(self._server.serve(sockets=list(sockets)))
+    def start(
+        self, sockets: Sequence[socket.socket], context: ssl.SSLContext | None = None
+    ) -> None:
+        """Begins to serve, over TLS where a context is given; returns at once."""
+        if not sockets:
+            return
+        config = uvicorn.Config(
+            self._application,
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(self._proxies),
+            forwarded_allow_ips=self._proxies,
+            timeout_keep_alive=KEPT_S,
+            timeout_graceful_shutdown=STOP_S,
+        )
+        config.load()
+        config.ssl = context
+        server = _QuietServer(config)
+        task = asyncio.create_task(server.serve(sockets=list(sockets)))
+        self._running.append((server, task))
 
     async def close(self) -> None:
         """Ends after the requests in progress, at most `STOP_S`."""
-        self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        for server, _ in self._running:
+            server.should_exit = True
+        for _, task in self._running:
+            await task

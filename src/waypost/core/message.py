@@ -146,8 +146,8 @@ class Attempt(msgspec.Struct, frozen=True):
     """One attempt of one message: always a result for every recipient of its parcel.
 
     Recipients left QUEUED are due again at `next_ms` (with `reason` saying why they wait).
-    `counted`: it moves the schedule on. `on_wire`: anything was sent of the message. `transcript`:
-    masked, at most 4 KB, empty where all ended in 250.
+    `counted`: it moves the schedule on. `transcript`: masked, at most 4 KB, empty where all ended
+    in 250.
     """
 
     parcel: Parcel

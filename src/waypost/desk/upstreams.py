@@ -34,6 +34,7 @@ from waypost.store.read.rows import UpstreamRow
 from waypost.upstream import settings
 from waypost.upstream.settings import Form, Settings
 
+_UNREAD = "stands for a sealed password"
 PAUSED_BY_HAND = "paused by its owner"
 
 
@@ -65,7 +66,7 @@ def draft(desk: Desk, name: str, fields: Fields, *, account: str | None = None) 
             password = fields.password if isinstance(fields.password, Secret) else None
             new = _login(new, fields, password, owner)
             return _upstream(name, owner, new, password, desk.clock.wall_ms())
-        old = _opened(desk, row)
+        old = _opened(desk, row) if fields.password is UNSET else _closed(row)
         new, password = _edited(old, fields)
         made = _upstream(name, owner, new, password, old.created_at_ms)
         pin = _pin(old, new, fields)
@@ -137,7 +138,7 @@ def change(desk: Desk, name: str, fields: Fields, *, account: str | None = None)
     with desk.writing() as look:
         owner = asker(look, account)
         row = _row(look, owner, name)
-        old = _opened(desk, row)
+        old = _closed(row)
         new, password = _edited(old, fields)
         columns = _columns(new)
         columns |= {"edition": row.edition + 1, "pin": _pin(old, new, fields)}
@@ -230,10 +231,11 @@ def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[U
         return [_view(look, desk, row) for row in found]
 
 
-def load(desk: Desk, name: str, *, account: str | None = None) -> Upstream:
-    """The upstream with its password opened, for a connection test."""
+def load(desk: Desk, name: str, *, account: str | None = None, opened: bool = True) -> Upstream:
+    """The upstream for a connection test; `opened`: with its password."""
     with desk.reading() as look:
-        return _opened(desk, _row(look, asker(look, account), name))
+        row = _row(look, asker(look, account), name)
+        return _opened(desk, row) if opened else _closed(row)
 
 
 def reseal(desk: Desk, sealer: Sealer) -> int:
@@ -409,6 +411,11 @@ def _opened(desk: Desk, row: UpstreamRow) -> Upstream:
     blob = row.password
     secret = None if blob is None else desk.sealer.open(blob, _bound_to(row.id))
     return people.as_upstream(row, secret)
+
+
+def _closed(row: UpstreamRow) -> Upstream:
+    """The row, its password unopened: an edit needs no sealing key to leave or replace it."""
+    return people.as_upstream(row, None if row.password is None else Secret(_UNREAD))
 
 
 def _view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:

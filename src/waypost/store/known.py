@@ -8,7 +8,7 @@ refuse what the store would accept. Writes nothing.
 
 from __future__ import annotations
 
-from collections import deque
+import bisect
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ class Known:
         self._shared = shared
         self._seen = shared.generation
         self._loaded = self._load(reader)
-        self._rates: dict[int, deque[int]] = {}
+        self._rates: dict[int, list[int]] = {}  # ids accepted lately, in order
+        self._version: object = None
 
     def fresh(self) -> Loaded:
         """The facts now. Raises `StoreAway`."""
@@ -86,23 +87,33 @@ class Known:
         """Submissions that the key may still have accepted; many where there is no limit."""
         if per_minute <= 0:
             return UNLIMITED_ROOM
-        times = self._rates.get(key_id)
-        if times is None:
-            times = self._rates[key_id] = self._times(key_id, now_ms)
-        while times and times[0] <= now_ms - RATE_MS:
-            times.popleft()
-        return max(0, per_minute - len(times))
+        window = self._rates.get(key_id)
+        if window is None:
+            window = self._rates[key_id] = self._window(key_id, now_ms)
+        del window[: bisect.bisect_left(window, ident.floor(now_ms - RATE_MS + 1))]
+        return max(0, per_minute - len(window))
+
+    def rates(self, db: apsw.Connection, *, certain: bool) -> dict[int, list[int]]:
+        """The rate windows for a transaction: as kept here while nobody else has written, else
+        none.
+
+        `certain` False: they may hold what was rolled back.
+        """
+        version = db.pragma("data_version")
+        if version != self._version or not certain:
+            self._rates.clear()
+        self._version = version if certain else None
+        return self._rates
 
     def see_balance(self, account_id: int, balance: int | None) -> None:
         """A commit of this process has written it."""
         if balance is not None and account_id in self._loaded.balances:
             self._loaded.balances[account_id] = balance
 
-    def see_accepted(self, acceptance: Acceptance) -> None:
-        """A commit of this process has accepted it."""
-        times = self._rates.get(acceptance.key_id) if acceptance.key_id is not None else None
-        if times is not None:
-            times.append(ident.milliseconds(acceptance.id))
+    def see_refused(self, acceptance: Acceptance) -> None:
+        """What a transaction had added of it was not kept."""
+        if acceptance.key_id is not None:
+            self._rates.pop(acceptance.key_id, None)
 
     def see_health(self, upstream_id: int, edition: int, health: Health) -> None:
         """A commit of this process has written it; the others are told where its state is a new
@@ -121,10 +132,10 @@ class Known:
     def _load(self, db: apsw.Connection) -> Loaded:
         return load(db, self._settings.opener, self._settings.global_sender)
 
-    def _times(self, key_id: int, now_ms: int) -> deque[int]:
+    def _window(self, key_id: int, now_ms: int) -> list[int]:
         key = self._loaded.directory.keys.get(key_id)
         if key is None:
-            return deque()
+            return []
         scope = (key.account_id, ident.floor(now_ms - RATE_MS + 1), key_id)
         rows: list[Any] = self._reader.execute(SELECT_RATE, scope).fetchall()
-        return deque(sorted(ident.milliseconds(row[0]) for row in rows))
+        return sorted(row[0] for row in rows)

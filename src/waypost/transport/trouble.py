@@ -54,6 +54,10 @@ class Lost(TransportError):
     ours = False
 
 
+class Silent(Lost):
+    """The upstream said nothing for as long as the stage may take."""
+
+
 class Stopped(Lost):
     """We ended the connection since the relay stops; nobody is to blame."""
 

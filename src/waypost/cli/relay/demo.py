@@ -132,9 +132,11 @@ def _furnish(desk: Desk, catcher_port: int) -> str:
 
 def _submit(port: int, key: str) -> Outcome:
     """Sends one message as any application would: STARTTLS, AUTH, MAIL, RCPT, DATA."""
+    date = formatdate(SystemClock().wall_ms() / 1000, localtime=True)
+    message_id = make_msgid(domain="waypost.example")
     body = (
         f"From: Waypost demo <{SENDER}>\r\nTo: {RECIPIENT}\r\nSubject: Hello from Waypost\r\n"
-        f"Date: {formatdate(SystemClock().wall_ms() / 1000, localtime=True)}\r\nMessage-ID: {make_msgid(domain='waypost.example')}\r\n"
+        f"Date: {date}\r\nMessage-ID: {message_id}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
         "It works.\r\n.A line that begins with a dot, and an umlaut: \u00fc\r\n"
     ).encode()

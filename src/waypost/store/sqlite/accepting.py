@@ -11,6 +11,7 @@ Promises: a refusal has added nothing. Reads no clock; knows nothing of connecti
 from __future__ import annotations
 
 import asyncio
+import bisect
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +48,6 @@ SELECT_EARLIER = (
     " WHERE m.key_id = ? AND m.repeat_hash = ? AND m.id >= ? AND m.repeat_hash IS NOT NULL"
     " ORDER BY m.id"
 )
-COUNT_RATE = "SELECT count(*) FROM message WHERE account_id = ? AND id >= ? AND key_id = ?"
 SELECT_RATE = "SELECT id FROM message WHERE account_id = ? AND id >= ? AND key_id = ?"
 
 Outcome = Committed | Refusal | Changed
@@ -244,20 +244,21 @@ def _earlier(
 
 
 def _rate(batch: Batch, acceptance: Acceptance) -> Refusal | None:
-    """The sliding window, exact over all processes: counted under the write lock, by the ids' own
-    times."""
+    """The sliding window, exact over all processes: under the write lock, by the ids' own times."""
     key_id = acceptance.key_id
     if not acceptance.rate_per_minute or key_id is None:
         return None
     now_ms = ident.milliseconds(acceptance.id)
-    scope = (acceptance.account_id, ident.floor(now_ms - RATE_MS + 1), key_id)
-    counted: Any = batch.db.execute(COUNT_RATE, scope).fetchone()
-    if counted[0] + batch.accepted.get(key_id, 0) < acceptance.rate_per_minute:
+    since = ident.floor(now_ms - RATE_MS + 1)
+    window = batch.rates.get(key_id)
+    if window is None:
+        batch.flush()
+        scope = (acceptance.account_id, since, key_id)
+        found: list[Any] = batch.db.execute(SELECT_RATE, scope).fetchall()
+        window = batch.rates[key_id] = sorted(row[0] for row in found)
+    if len(window) - bisect.bisect_left(window, since) < acceptance.rate_per_minute:
         return None
-    batch.flush()
-    found: list[Any] = batch.db.execute(SELECT_RATE, scope).fetchall()
-    times = sorted((ident.milliseconds(row[0]) for row in found), reverse=True)
-    frees_ms = times[acceptance.rate_per_minute - 1] + RATE_MS
+    frees_ms = ident.milliseconds(window[-acceptance.rate_per_minute]) + RATE_MS
     wait_s = max(1, -(-(frees_ms - now_ms) // 1000))
     text = f"{acceptance.rate_per_minute} messages a minute is this key's limit: wait {wait_s} s"
     return Refusal(Reason.RATE_LIMIT, text, retry_after_s=wait_s)
@@ -312,7 +313,9 @@ def _add(
     )
     batch.book(a.account_id, -count, "debit", a.id, None)
     if a.key_id is not None:
-        batch.accepted[a.key_id] = batch.accepted.get(a.key_id, 0) + 1
+        window = batch.rates.get(a.key_id)
+        if window is not None:
+            bisect.insort(window, a.id)
         if hashed is not None:
             batch.repeats.add((a.key_id, hashed))
 

@@ -90,7 +90,7 @@ class Batch:
         self.unqueued: list[tuple[Any, ...]] = []  # DELETE_QUEUE
         self.unbodied: list[tuple[Any, ...]] = []  # DELETE_BODY
         self.repeats: set[tuple[int, int]] = set()  # (key, hash) of the messages in the lists
-        self.accepted: dict[int, int] = {}  # of a key, messages in the lists
+        self.rates: dict[int, list[int]] = {}  # of a key, ids accepted lately, in order
         self.waiting: dict[tuple[int, int], bool] = {}  # (cap's mark, account): older mail waits
         self._unlimited: dict[int, bool] = {}
         self._changed_balances: set[int] = set()
@@ -164,7 +164,6 @@ class Batch:
             self._write(INSERT_BODY, self.bodies)
             self._write(INSERT_QUEUE, self.queued)
             self.repeats.clear()
-            self.accepted.clear()
         if self.unqueued:
             before = db.total_changes()
             expected = len(self.unqueued)

@@ -50,12 +50,17 @@ class Op(Protocol):
         """Nothing of it was kept."""
 
 
+class Begin(Protocol):
+    """Makes an empty batch in a transaction; not `first`: its members are tried again, one by
+    one."""
+
+    def __call__(self, db: apsw.Connection, *, first: bool) -> Batch: ...
+
+
 class Committer:
     """Owns the writing connection."""
 
-    def __init__(
-        self, data: Path, db: apsw.Connection, begin: Callable[[apsw.Connection], Batch]
-    ) -> None:
+    def __init__(self, data: Path, db: apsw.Connection, begin: Begin) -> None:
         self.broken: StoreBroken | None = None
         self._db = db
         self._begin = begin
@@ -142,7 +147,7 @@ class Committer:
 
     def _fill(self, members: list[Op]) -> None:
         try:
-            batch = self._begin(self._db)
+            batch = self._begin(self._db, first=True)
             for op in members:
                 op.run(batch)
             batch.flush()
@@ -158,7 +163,7 @@ class Committer:
             op = members.pop(0)
             try:
                 self._db.execute("SAVEPOINT one")
-                batch = self._begin(self._db)
+                batch = self._begin(self._db, first=False)
                 op.run(batch)
                 batch.flush()
                 self._db.execute("RELEASE one")

@@ -293,8 +293,10 @@ class Engine:
         self._check()
         self._committer.submit(op)
 
-    def _begin(self, db: apsw.Connection) -> Batch:
-        return Batch(db, self._settings.clock.wall_ms())
+    def _begin(self, db: apsw.Connection, *, first: bool) -> Batch:
+        batch = Batch(db, self._settings.clock.wall_ms())
+        batch.rates = self._known.rates(db, certain=first)
+        return batch
 
     def _row(self, sql: str, values: tuple[Any, ...]) -> Any:
         self._check()
@@ -308,10 +310,11 @@ class Engine:
         kept, acceptance = op.kept, op.acceptance
         if op.incoming is not None:
             self._files.after(op, op.incoming)
+        if kept is None:
+            self._known.see_refused(acceptance)
         if kept is None or not isinstance(kept.outcome, Committed) or kept.outcome.repeat_of:
             return
         self._known.see_balance(acceptance.account_id, op.balance)
-        self._known.see_accepted(acceptance)
         if self._taker is None:
             self._stir(ring=True)
             return

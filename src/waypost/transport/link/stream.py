@@ -14,7 +14,7 @@ from typing import cast
 import msgspec
 
 from waypost.core.reply import Stage
-from waypost.transport.trouble import Lost
+from waypost.transport.trouble import Lost, Silent
 from waypost.wire.client import ClientSession
 from waypost.wire.events import Broken, ClientEvent, QuitDone, Unasked
 
@@ -202,6 +202,6 @@ class Stream(asyncio.Protocol):
             return
         left = self._deadline - self._monotonic()
         if left <= 0:
-            self.fail(Lost(self.session.stage, "no answer in time"))
+            self.fail(Silent(self.session.stage, "no answer in time"))
         else:
             self._set_timer(min(left, _TICK_S))
