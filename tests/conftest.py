@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from peers.need import need as need_programs
 from peers.recording import Recording, RecordingServer
 from peers.relay import Relay
 from peers.upstreams import Aiosmtpd, SmtpSink
+
+
+@pytest.fixture(autouse=True)
+def log_of_its_own() -> Iterator[None]:
+    """A command run in this process sends the log to a standard error that ends with its test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

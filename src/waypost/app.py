@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +23,7 @@ from waypost.config import Config
 from waypost.core.errors import ConfigError, Secret, StoreAway
 from waypost.core.ident import IdentMaker
 from waypost.desk import secrets
+from waypost.desk.office import Desk
 from waypost.intake.accept import Door
 from waypost.intake.auth import Throttle
 from waypost.intake.bounds import Disk, Memory, SessionCaps, free_octets
@@ -30,7 +32,7 @@ from waypost.intake.house import Collaborators, House, Patience
 from waypost.intake.smtp_server import Listener, SmtpServer
 from waypost.log import get
 from waypost.policy.judge import Rules
-from waypost.store.connect import prepare
+from waypost.store.connect import Paths, prepare
 from waypost.store.keep.upkeep import Keep, Upkeep
 from waypost.store.locks import hold_serve
 from waypost.store.spool import Spool
@@ -41,6 +43,10 @@ from waypost.transport.link.guard import make_guard
 from waypost.transport.schedule import QueueRules
 from waypost.values import Endpoint
 from waypost.watch.readiness import Phase, Readiness
+
+if TYPE_CHECKING:
+    from waypost.intake.http.routes import Ready
+    from waypost.web import WebListener
 
 BACKLOG = 512
 WORKER = 0
@@ -55,15 +61,16 @@ class Sockets(msgspec.Struct):
     submission: list[socket.socket]
     submissions: list[socket.socket]
     http: list[socket.socket]
+    https: list[socket.socket]
 
     def close(self) -> None:
-        for bound in (*self.submission, *self.submissions, *self.http):
+        for bound in (*self.submission, *self.submissions, *self.http, *self.https):
             bound.close()
 
 
 def bind(config: Config) -> Sockets:
     """Binds all listeners. `ConfigError` names the address and what to do."""
-    sockets = Sockets([], [], [])
+    sockets = Sockets([], [], [], [])
     try:
         for endpoint in config.listen.submission:
             sockets.submission.append(_bound(endpoint, "listen.submission"))
@@ -71,6 +78,8 @@ def bind(config: Config) -> Sockets:
             sockets.submissions.append(_bound(endpoint, "listen.submissions"))
         for endpoint in config.listen.http:
             sockets.http.append(_bound(endpoint, "listen.http"))
+        for endpoint in config.listen.https:
+            sockets.https.append(_bound(endpoint, "listen.https"))
     except ConfigError:
         sockets.close()
         raise
@@ -156,6 +165,21 @@ def open_engine(config: Config, clock: Clock, worker: int | None, *, serving: bo
     )
 
 
+def make_desk(config: Config, clock: Clock) -> Desk:
+    """The desk of that configuration."""
+    return Desk(
+        data=config.data,
+        clock=clock,
+        sealer=secrets.FileSealer(config.key_file, clock),
+        key_file=config.key_file,
+        key_prefix=config.key_prefix,
+        rate_per_minute=config.limits.rate_per_minute,
+        global_sender=config.global_sender,
+        body_ms=config.keep.body_ms,
+        failed_body_ms=config.keep.failed_body_ms,
+    )
+
+
 def make_door(config: Config, clock: Clock, engine: Engine) -> Door:
     """The one door of a process."""
     return Door(
@@ -195,24 +219,54 @@ class App:
         engine = open_engine(config, clock, WORKER, serving=True)
         self._parts.push_async_callback(engine.close)
         self._readiness = Readiness(engine.directory)
-        self._start_web(self._readiness)
+        web, api = self._start_web(self._readiness)
         self._certificate = self._load_certificate()
+        web.start(self._sockets.https, self._certificate)
         await engine.adopt(clock.wall_ms())
         await engine.sweep_spool()
         await self._start_delivery(engine)
-        self._start_intake(engine, self._certificate)
+        with_ = self._start_intake(engine, self._certificate)
+        self._start_api(engine, with_, api)
         self._upkeep_task = asyncio.create_task(self._upkeep(engine))
         self._readiness.phase = Phase.READY
 
-    def _start_web(self, readiness: Readiness) -> None:
+    def _start_web(self, readiness: Readiness) -> tuple[WebListener, Ready]:
         # Half a second of imports that no command needs.
-        from waypost.watch.health import handlers
+        from waypost.intake.http import routes
+        from waypost.pages.api import openapi, reading
+        from waypost.watch import health
         from waypost.web import WebListener
 
-        proxies = list(self._config.listen.trusted_proxies)
-        web = WebListener(handlers(readiness, __version__), proxies)
+        api = routes.Ready()
+        handlers = [
+            *health.handlers(readiness, __version__),
+            *routes.handlers(api),
+            *reading.handlers(api, make_desk(self._config, self._clock)),
+            *openapi.handlers(__version__),
+        ]
+        web = WebListener(handlers, list(self._config.listen.trusted_proxies))
         web.start(self._sockets.http)
         self._parts.push_async_callback(web.close)
+        return web, api
+
+    def _start_api(self, engine: Engine, with_: Collaborators, api: Ready) -> None:
+        from waypost.intake.http.gate import Gate
+        from waypost.intake.http.once import Once
+        from waypost.intake.http.routes import Doing
+        from waypost.intake.http.send import Sending
+
+        data, clock = self._config.data, self._clock
+        gate = Gate(with_.door, engine, clock, with_.throttle)
+        sending = Sending(
+            with_.door, engine, clock, lambda part: Spool(data, engine.worker, part), with_.memory
+        )
+        once = Once(engine.answers)
+        api.doing = Doing(gate, sending, once, with_.caps, Paths(data).incoming)
+
+        def stop() -> None:
+            gate.closed = "The relay is shutting down, try again in a moment"
+
+        self._parts.callback(stop)
 
     def _load_certificate(self) -> Certificate:
         tls = self._config.tls
@@ -232,7 +286,7 @@ class App:
         await dispatcher.start()
         self._parts.push_async_callback(dispatcher.stop, STOP_S)
 
-    def _start_intake(self, engine: Engine, certificate: Certificate) -> None:
+    def _start_intake(self, engine: Engine, certificate: Certificate) -> Collaborators:
         config, clock = self._config, self._clock
         self._door = make_door(config, clock, engine)
         collaborators = Collaborators(
@@ -253,6 +307,7 @@ class App:
         server = SmtpServer(house, listeners)
         server.start()
         self._parts.push_async_callback(server.stop, STOP_S)
+        return collaborators
 
     async def _upkeep(self, engine: Engine) -> None:
         """Lets go of what has been kept long enough, and stops the relay when a sync failed."""
@@ -297,6 +352,7 @@ class App:
             "submission (STARTTLS)": _names(self._sockets.submission),
             "submissions (TLS)": _names(self._sockets.submissions),
             "http": _names(self._sockets.http),
+            **({"https": _names(self._sockets.https)} if self._sockets.https else {}),
         }
 
 

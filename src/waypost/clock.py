@@ -30,11 +30,9 @@ class SystemClock:
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
 
-    def chance(self) -> float:
-        return random.random()  # jitter only
+    chance = staticmethod(random.random)  # jitter only
 
     def token(self, alphabet: str, length: int) -> str:
         return "".join(secrets.choice(alphabet) for _ in range(length))

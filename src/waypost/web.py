@@ -12,7 +12,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import uvicorn
@@ -82,9 +82,7 @@ def failure_of(status: int) -> Failure:
 
 
 def _failed(_request: Request[Any, Any, Any], error: Failure) -> Response[bytes]:
-    return Response(
-        error.body, status_code=error.status, headers=error.headers, media_type=JSON
-    )
+    return Response(error.body, status_code=error.status, headers=error.headers, media_type=JSON)
 
 
 def _framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -114,6 +112,7 @@ class _Protocol(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _head_octets = 0
+    _unfinished_octets = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -123,8 +122,18 @@ class _Protocol(HttpToolsProtocol):
         self._disarm()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._timer is None or self.transport.is_closing():
+            return
+        # The parser keeps an unfinished field to itself, however long it gets.
+        self._unfinished_octets += len(data)
+        if self._unfinished_octets > HEAD_OCTETS:
+            self._head_octets = self._unfinished_octets
+            self.send_400_response("")
+
     def on_message_begin(self) -> None:
-        self._head_octets = 0
+        self._head_octets = self._unfinished_octets = 0
         self._arm()
         super().on_message_begin()
 
@@ -165,6 +174,24 @@ class _Protocol(HttpToolsProtocol):
             self._timer = None
 
 
+class HasContext(Protocol):
+    """A certificate that may change: its context is asked for at each handshake."""
+
+    @property
+    def context(self) -> ssl.SSLContext: ...
+
+
+def _following(certificate: HasContext) -> ssl.SSLContext:
+    """A context for uvicorn, which asks only once: each handshake goes to the present one."""
+    context = certificate.context
+
+    def follow(handshake: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        handshake.context = certificate.context
+
+    context.sni_callback = follow
+    return context
+
+
 class WebListener:
     """Runs an application on bound sockets until `close`."""
 
@@ -186,9 +213,9 @@ class WebListener:
         self._running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
     def start(
-        self, sockets: Sequence[socket.socket], context: ssl.SSLContext | None = None
+        self, sockets: Sequence[socket.socket], certificate: HasContext | None = None
     ) -> None:
-        """Begins to serve, over TLS where a context is given; returns at once."""
+        """Begins to serve, over TLS where a certificate is given; returns at once."""
         if not sockets:
             return
         config = uvicorn.Config(
@@ -205,7 +232,7 @@ class WebListener:
             timeout_graceful_shutdown=STOP_S,
         )
         config.load()
-        config.ssl = context
+        config.ssl = _following(certificate) if certificate is not None else None
         server = _QuietServer(config)
         task = asyncio.create_task(server.serve(sockets=list(sockets)))
         self._running.append((server, task))

@@ -84,7 +84,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Waypost:
     assert made.code == 0, made.err
     made = run(
         *("upstream", "add", "up", "--sender", "Me@Example.com", "--host", "mx.example.com"),
-        *("--password-file", "-"),
+        *("--password-file", "-", "--no-test"),
         given="hunter2\n",
     )
     assert made.code == 0, made.err

@@ -61,6 +61,7 @@ def cancel(house: House, which: int) -> None:
 
 
 async def play(house: House, steps: list[Any]) -> None:
+    """Commands run in a thread: on the loop one would wait for a lock that only the loop frees."""
     stores, takers = [house.first, house.store(1)], [Taker(), Taker()]
     makers = [ident.IdentMaker(0), ident.IdentMaker(1)]
     pending: list[asyncio.Future[Any]] = []
@@ -93,20 +94,23 @@ async def play(house: House, steps: list[Any]) -> None:
             else:
                 pending.append(stores[worker].release(parcel, due, "later"))
         elif kind == "cancel":
-            cancel(house, rest[0])
+            await asyncio.to_thread(cancel, house, rest[0])
         elif kind == "wait":
             house.clock.ms += rest[0]
         elif kind == "cap":
-            house.change("UPDATE upstream SET daily_cap = ?", rest[0])
+            await asyncio.to_thread(house.change, "UPDATE upstream SET daily_cap = ?", rest[0])
         else:
             await asyncio.gather(*pending)
-            house.change(
+            await asyncio.to_thread(
+                house.change,
                 "INSERT INTO ledger (account_id, at, amount, reason, balance)"
                 " SELECT 1, 0, ?, 'topup', balance + ? FROM account WHERE id = 1",
                 rest[0],
                 rest[0],
             )
-            house.change("UPDATE account SET balance = balance + ? WHERE id = 1", rest[0])
+            await asyncio.to_thread(
+                house.change, "UPDATE account SET balance = balance + ? WHERE id = 1", rest[0]
+            )
     outcomes = await asyncio.gather(*pending)
     assert not [o for o in outcomes if not isinstance(o, Committed | Refusal | None)]
 

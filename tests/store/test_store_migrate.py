@@ -78,7 +78,7 @@ def test_migrated_after_a_copy(old: Path) -> None:
     assert db.execute("SELECT * FROM more").fetchall() == []
     db.close()
     copy = apsw.Connection(str(old / "waypost.db.before-9001"))
-    assert version(copy) == 1
+    assert version(copy) == steps()[-1][0]
     assert copy.execute("SELECT name FROM account").fetchall() == [("acme",)]
     copy.close()
 
@@ -89,7 +89,7 @@ def test_a_failed_step_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(StoreAway):
         open_migrated(old)
     db = connect(old)
-    assert version(db) == 1
+    assert version(db) == steps()[-1][0]
     with pytest.raises(apsw.SQLError):
         db.execute("SELECT * FROM more")
     db.close()

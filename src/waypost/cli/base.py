@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 
 PASSWORD_OCTETS = 4096
 _LATER = (
+    "concurrent.futures.thread",
     "importlib.readers",
     "encodings.ascii",
     "encodings.idna",
     "encodings.latin_1",
+    "stringprep",
     "cryptography.exceptions",
     "cryptography.hazmat.primitives.ciphers.aead",
     "waypost.store.migrate",

@@ -6,6 +6,7 @@ quoted only where it must be. Addresses are equal when their `key` is: case-inse
 
 from __future__ import annotations
 
+import functools
 import re
 
 import idna
@@ -17,6 +18,7 @@ ADDRESS_OCTETS = 320  # 64 + "@" + 255, RFC 5321 4.5.3.1.1 and .2
 LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
 DOMAIN_OCTETS = 255  # RFC 5321 4.5.3.1.2
 LABEL_OCTETS = 63  # RFC 1035 2.3.4
+KEPT_ADDRESSES = 1_024  # a recipient is read twice in a row, a sender again and again
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _DOT_ATOM = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
@@ -46,10 +48,17 @@ class Address(msgspec.Struct, frozen=True, order=True):
 
 def parse(text: str) -> Address:
     """The address that the whole text is, else `NonAsciiLocalPart` or `AddressError`."""
+    return _kept(text) if len(text) <= ADDRESS_OCTETS else _parsed(text)
+
+
+def _parsed(text: str) -> Address:
     local, at, domain = text.rpartition("@")
     if not at:
         raise AddressError(f"{_shown(text)} has no @")
     return make(local, domain)
+
+
+_kept = functools.lru_cache(KEPT_ADDRESSES)(_parsed)
 
 
 def make(local: str, domain: str) -> Address:

@@ -50,6 +50,11 @@ def milliseconds(ident: int) -> int:
     return ident >> MS_SHIFT
 
 
+def worker(ident: int) -> int:
+    """The number of the worker that accepted the message."""
+    return ident >> COUNTER_BITS & (1 << WORKER_BITS) - 1
+
+
 def floor(ms: int) -> int:
     """The smallest id of that millisecond: a bound for range scans."""
     return max(ms, 0) << MS_SHIFT

@@ -60,6 +60,14 @@ class Addressee(msgspec.Struct, frozen=True):
     header_only: bool
 
 
+class Idempotency(msgspec.Struct, frozen=True):
+    """A client's own name for a call: SHA-256 of it and of the call, and which of its messages."""
+
+    digest: bytes
+    body: bytes
+    number: int = 0
+
+
 class Acceptance(msgspec.Struct, frozen=True):
     """A submission that was judged good, ready to be committed; `id` is made, `head` is as it goes
     out.
@@ -91,15 +99,18 @@ class Acceptance(msgspec.Struct, frozen=True):
     rate_per_minute: int
     repeat_window_ms: int
     hold_until_ms: int = 0  # sendAt; 0 is now
+    idempotency: Idempotency | None = None
 
 
 class Committed(msgspec.Struct, frozen=True):
     """The instant of acceptance has passed. `recipients` were charged. `repeat_of`: nothing was
-    committed anew, since this message id already stands for the same submission."""
+    committed anew, since this message id already stands for the same submission. `key_taken`: it
+    does so by its idempotency key, which another call was quicker to take."""
 
     id: int
     recipients: int
     repeat_of: int | None = None
+    key_taken: bool = False
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -123,7 +134,7 @@ class Parcel(msgspec.Struct, frozen=True):
     rest: bytes | SpoolPart
     octets: int
     eight_bit: bool
-    accepted_ms: int
+    accepted_ms: int  # or sendAt, where that is later
     attempt: int
     tries: int
     first_try_ms: int

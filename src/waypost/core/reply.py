@@ -17,7 +17,7 @@ ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:[ \t]|$)")
 SHOWN_OCTETS = 400
 """How much of an upstream's words is repeated to a client."""
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+_GAP = re.compile(r"[^\x21-\x7e]{2,}|[^\x20-\x7e]")
 
 
 class Stage(enum.StrEnum):
@@ -70,4 +70,4 @@ class Reply(msgspec.Struct, frozen=True):
 
 def printable(text: str, octets: int = SHOWN_OCTETS) -> str:
     """The text as one line of printable ASCII of at most so many octets."""
-    return " ".join(_UNPRINTABLE.sub(" ", text).split())[:octets]
+    return _GAP.sub(" ", text).strip(" ")[:octets]

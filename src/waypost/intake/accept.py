@@ -12,10 +12,19 @@ import asyncio
 import mmap
 from pathlib import Path
 
+import msgspec
+
 from waypost.clock import Clock
 from waypost.core.errors import StoreAway
+from waypost.core.facts import Directory
 from waypost.core.ident import IdentMaker
-from waypost.core.message import Acceptance, Changed, Committed, SpoolPart, Submission
+from waypost.core.message import (
+    Acceptance,
+    Committed,
+    Idempotency,
+    SpoolPart,
+    Submission,
+)
 from waypost.core.verdict import Reason, Refusal, Settled
 from waypost.intake.bounds import Disk
 from waypost.log import get
@@ -31,6 +40,25 @@ DISK_FULL = Refusal(Reason.FULL, "The relay is short of disk space, try again la
 RESTLESS = Refusal(
     Reason.TROUBLE, "The settings of this key or sender are changing, try again", AWAY_RETRY_S
 )
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What a way in may ask for beside the message. `hold_until_ms`: not to be sent before."""
+
+    hold_until_ms: int = 0
+    idempotency: Idempotency | None = None
+
+
+PLAIN = Terms()
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """An accepted message, as far as it has come. `key_taken`: see `Committed`."""
+
+    settled: Settled
+    sender: str
+    smtp_message_id: str
+    key_taken: bool
 
 
 class Door:
@@ -74,9 +102,16 @@ class Door:
         A refusal was not charged; it is in the log of refusals, and a spooled body is the caller's
         to discard. A `Settled` is committed, whatever happens to the connection afterwards.
         """
+        done = await self.accept(submission, flags)
+        return done if isinstance(done, Refusal) else done.settled
+
+    async def accept(
+        self, submission: Submission, flags: Flags, terms: Terms = PLAIN
+    ) -> Refusal | Accepted:
+        """The same, telling more."""
         began_s = self._clock.monotonic()
         try:
-            outcome = await self._accepted(submission, flags)
+            outcome = await self._accepted(submission, flags, terms)
         except StoreAway:
             outcome = AWAY
         except Exception:  # noqa: BLE001  (whatever a message broke, its client is owed an answer)
@@ -92,14 +127,23 @@ class Door:
                 outcome.smtp_line,
             )
             return outcome
+        acceptance, committed = outcome
+        return Accepted(
+            await self._settled(committed, began_s),
+            str(acceptance.envelope_from),
+            acceptance.smtp_message_id,
+            committed.key_taken,
+        )
+
+    async def _settled(self, committed: Committed, began_s: float) -> Settled:
         left_s = max(self.inline_wait_s - (self._clock.monotonic() - began_s), 0.0)
-        if self.inline_wait_s == 0 and outcome.repeat_of is None:
-            return Settled(outcome.id, queued=outcome.recipients, sent=0, failed=0)
-        ident = outcome.id if outcome.repeat_of is None else outcome.repeat_of
+        if self.inline_wait_s == 0 and committed.repeat_of is None:
+            return Settled(committed.id, queued=committed.recipients, sent=0, failed=0)
+        ident = committed.id if committed.repeat_of is None else committed.repeat_of
         try:
             return await self._store.settled(ident, left_s)
         except StoreAway:  # it is on disk and ours; only its state cannot be read now
-            return Settled(ident, queued=max(outcome.recipients, 1), sent=0, failed=0)
+            return Settled(ident, queued=max(committed.recipients, 1), sent=0, failed=0)
 
     def note(
         self,
@@ -127,25 +171,35 @@ class Door:
         except StoreAway:
             return  # a refusal needs no store: the client has its answer all the same
 
-    async def _accepted(self, submission: Submission, flags: Flags) -> Committed | Refusal:
+    async def _accepted(
+        self, submission: Submission, flags: Flags, terms: Terms
+    ) -> tuple[Acceptance, Committed] | Refusal:
         now_ms = self._clock.wall_ms()
         stamp = Stamp(self._ids.make(now_ms), now_ms)
         for _ in range(JUDGEMENTS):
-            verdict = await self._judged(submission, stamp, flags)
+            directory = self._store.directory()
+            if needs_body(submission, self.rules):
+                verdict = await self._judged_with_body(submission, directory, stamp, flags)
+            else:
+                verdict = judge(submission, directory, self.rules, stamp, None, flags)
             if isinstance(verdict, Refusal):
                 return verdict
+            if terms is not PLAIN:
+                verdict = msgspec.structs.replace(
+                    verdict, hold_until_ms=terms.hold_until_ms, idempotency=terms.idempotency
+                )
             committed = await self._store.commit(verdict)
-            if not isinstance(committed, Changed):
+            if isinstance(committed, Refusal):
                 return committed
+            if isinstance(committed, Committed):
+                return verdict, committed
         return RESTLESS
 
-    async def _judged(
-        self, submission: Submission, stamp: Stamp, flags: Flags
+    async def _judged_with_body(
+        self, submission: Submission, directory: Directory, stamp: Stamp, flags: Flags
     ) -> Acceptance | Refusal:
-        directory = self._store.directory()
         rest = submission.content.rest
-        if not needs_body(submission, self.rules) or not isinstance(rest, SpoolPart):
-            return judge(submission, directory, self.rules, stamp, None, flags)
+        assert isinstance(rest, SpoolPart)
 
         def walk() -> Acceptance | Refusal:
             with (

@@ -106,7 +106,8 @@ class Memory:
 
     def room_for(self, declared_octets: int) -> bool:
         """Whether a new message may begin; small ones that say so pass when little is left."""
-        wanted = min(declared_octets or MEMORY_RESERVE_BYTES, MEMORY_RESERVE_BYTES)
+        small = 0 < declared_octets < MEMORY_RESERVE_BYTES
+        wanted = declared_octets if small else MEMORY_RESERVE_BYTES
         return self.used_octets + wanted <= self._limit
 
 

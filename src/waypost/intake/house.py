@@ -130,11 +130,15 @@ class House:
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Does it beside everything else: a handshake, a connection."""
-        _held(self._tasks, work)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself only has a weak reference
+        task.add_done_callback(self._tasks.discard)
 
     def finish(self, work: Coroutine[Any, Any, None]) -> None:
         """Does it to the end, whatever becomes of the session; a stop waits for it."""
-        _held(self._promises, work).add_done_callback(self._tell_if_empty)
+        task = asyncio.get_running_loop().create_task(work)
+        self._promises.add(task)
+        task.add_done_callback(self._finished)
 
     async def emptied(self, within_s: float) -> None:
         """Waits until the house is empty, at most so long."""
@@ -144,7 +148,12 @@ class House:
             async with asyncio.timeout(within_s):
                 await self._emptied.wait()
 
-    def _tell_if_empty(self, _done: object = None) -> None:
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._promises.discard(task)
+        if self._emptied is not None:
+            self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
         if self._emptied is not None and self.empty:
             self._emptied.set()
 
@@ -164,11 +173,3 @@ class House:
         """Whoever is still here goes; accepted messages still get finished by their tasks."""
         for guest in tuple(self._guests):
             guest.abort()
-
-
-def _held(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Starts it and keeps it: the loop itself only has a weak reference."""
-    task = asyncio.get_running_loop().create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task

@@ -48,11 +48,7 @@ class Receiver:
         self._overlong = False  # the header section does not end: no more of it is kept
         self.raw_octets = 0
         self.refusal: Refusal | None = None
-
-    @property
-    def flags(self) -> Flags:
-        """What the octets held before mending."""
-        return self._mender.flags
+        self.flags = Flags()  # what the octets held before mending, known once it is finished
 
     def feed(self, chunk: bytes) -> None:
         """The next octets; once `refusal` is set they are counted and thrown away."""
@@ -64,16 +60,18 @@ class Receiver:
             self._drop(Refusal(Reason.TOO_LARGE, text))
             return
         self._digest.update(chunk)
-        self._keep(self._mender.feed(chunk))
+        if mended := self._mender.feed(chunk):
+            self._keep(mended)
 
     def finish(self) -> Content | Refusal:
         """The message after its last octet, or why it is not kept."""
-        if self.refusal is None:
-            self._keep(self._mender.finish())
-        if self.refusal is None and self._file is not None:
-            return self._spooled(self._file)
+        if self.refusal is None and (mended := self._mender.finish()):
+            self._keep(mended)
         if self.refusal is not None:
             return self.refusal
+        self.flags = self._mender.flags
+        if self._file is not None:
+            return self._spooled(self._file)
         head, rest = split(bytes(self._data))
         self._data = b""
         return self._content(head, rest)
@@ -92,7 +90,7 @@ class Receiver:
             self._file = None
 
     def _keep(self, mended: bytes) -> None:
-        if not mended or self._overlong:
+        if self._overlong:
             return
         if self._file is not None:
             self._write(self._file, mended)
@@ -146,8 +144,8 @@ class Receiver:
         return self._content(self._head, SpoolPart(name, 0, file.octets))
 
     def _content(self, head: bytes, rest: bytes | SpoolPart) -> Content:
-        eight_bit = self._mender.flags.eight_bit
-        return Content(head, rest, self.raw_octets, self._digest.digest(), eight_bit)
+        digest = self._digest.digest()
+        return Content(head, rest, self.raw_octets, digest, self.flags.eight_bit)
 
     def _drop(self, refusal: Refusal) -> None:
         self.refusal = refusal

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import collections
 import ssl
-from typing import cast
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
+from waypost.core.address import Address
 from waypost.core.errors import StoreAway
 from waypost.core.facts import Directory, Key, RecipientsFrom
 from waypost.core.message import Submission
@@ -68,7 +70,7 @@ class Session(asyncio.Protocol):
         self._wrong_keys = 0
         self._helo = ""
         self._mail: ev.Mail | None = None
-        self._rcpts: list[ev.Rcpt] = []
+        self._rcpts: list[Address] = []
         self._receiver: Receiver | None = None
         self._data_began_s = 0.0
         self._pace: collections.deque[tuple[float, int]] = collections.deque()
@@ -92,7 +94,7 @@ class Session(asyncio.Protocol):
             return
         smtp = self._smtp
         self._heard_s = self._house.now_s
-        if self._key is not None and not smtp.in_data and not smtp.waiting:
+        if self._key is not None and self._receiver is None and smtp.waiting is None:
             self._check_key()
         smtp.receive(data)
         self._pump()
@@ -162,7 +164,9 @@ class Session(asyncio.Protocol):
             self._end("421 4.4.2 The message takes too long")
             return
         pace = self._pace
-        if pace and now_s - pace[-1][0] < PACE_STEP_S:
+        if not pace:
+            pace.append((self._data_began_s, 0))
+        if now_s - pace[-1][0] < PACE_STEP_S:
             return
         pace.append((now_s, self._smtp.data_octets))
         while now_s - pace[0][0] >= PACE_WINDOW_S + PACE_STEP_S:
@@ -176,7 +180,7 @@ class Session(asyncio.Protocol):
         """Every event that the input holds, then one write."""
         smtp = self._smtp
         while (event := smtp.next_event()) is not None:
-            self._handle(event)
+            self._DEEDS[type(event)](self, event)
         if self._last_word and not smtp.waiting and self._receiver is None and not smtp.ended:
             smtp.shut(self._last_word)
         self._flush()
@@ -185,16 +189,17 @@ class Session(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._gone:
             return
-        if out := self._smtp.take_output():
+        smtp = self._smtp
+        if out := smtp.take_output():
             transport.write(out)
-        if self._smtp.ended and not self._closing:
+        if smtp.ended and not self._closing:
             self._closing = True
             self._heard_s = self._house.now_s
             if self._receiver is not None:
                 self._receiver.discard()
                 self._receiver = None
             transport.close()
-        else:
+        elif smtp.waiting or self._paused:
             self._control_reading()
 
     def _control_reading(self) -> None:
@@ -214,43 +219,15 @@ class Session(asyncio.Protocol):
         self._smtp.shut(line)
         self._flush()
 
-    def _handle(self, event: ev.ServerEvent) -> None:
-        match event:
-            case ev.DataChunk():
-                self._on_chunk(event.data)
-            case ev.Rcpt():
-                self._rcpts.append(event)
-                self._smtp.accept()
-            case ev.Mail():
-                self._on_mail(event)
-            case ev.DataStart():
-                self._on_data()
-            case ev.DataEnd():
-                self._on_end()
-            case ev.Auth():
-                self._on_auth(event)
-            case ev.Hello():
-                self._helo = event.name
-                self._mail = None
-            case ev.Reset():
-                self._mail = None
-            case ev.StartTls():
-                self._on_starttls()
-            case ev.Refused() if event.verb in _LOGGED_VERBS:
-                self._note(_reason(event.line), event.line)
-            case ev.Violation():
-                self._note(_reason(event.line), event.line)
-            case _:
-                return  # Quit, and what is not worth a line in the log
-
     def _check_key(self) -> None:
         """A key that was disabled since is dead. One comparison while nothing has changed."""
         try:
             directory = self._with.store.directory()
         except StoreAway:
             return  # what needs the store says so itself
-        if directory is self._directory or self._key is None:
+        if directory is self._directory:
             return
+        assert self._key is not None
         self._directory = directory
         reason = dead(directory, self._key.id)
         if reason is not None:
@@ -260,6 +237,23 @@ class Session(asyncio.Protocol):
             line = answer.refused(refusal)
             self._note(reason, line)
             self._smtp.shut(line)
+
+    def _on_hello(self, event: ev.Hello) -> None:
+        self._helo = event.name
+        self._mail = None
+
+    def _on_reset(self, event: ev.Reset) -> None:
+        self._mail = None
+
+    def _on_quit(self, event: ev.Quit) -> None:
+        """The machine has said it all."""
+
+    def _on_refused(self, event: ev.Refused) -> None:
+        if event.verb in _LOGGED_VERBS:
+            self._note(_reason(event.line), event.line)
+
+    def _on_violation(self, event: ev.Violation) -> None:
+        self._note(_reason(event.line), event.line)
 
     def _on_auth(self, event: ev.Auth) -> None:
         store, clock = self._with.store, self._with.clock
@@ -319,7 +313,11 @@ class Session(asyncio.Protocol):
         else:
             self._refuse(refusal)
 
-    def _on_data(self) -> None:
+    def _on_rcpt(self, event: ev.Rcpt) -> None:
+        self._rcpts.append(event.address)
+        self._smtp.accept()
+
+    def _on_data(self, event: ev.DataStart) -> None:
         if self._last_word:
             self._smtp.shut(self._last_word)
             return
@@ -331,16 +329,16 @@ class Session(asyncio.Protocol):
         self._receiver = Receiver(self._with.spool, self._with.memory, limit)
         self._data_began_s = self._house.now_s
         self._pace.clear()
-        self._pace.append((self._house.now_s, 0))
         self._smtp.accept()
 
-    def _on_chunk(self, data: bytes) -> None:
-        if self._receiver is not None:
-            self._receiver.feed(data)
-            if self._receiver.refusal is not None:
+    def _on_chunk(self, event: ev.DataChunk) -> None:
+        receiver = self._receiver
+        if receiver is not None:
+            receiver.feed(event.data)
+            if receiver.refusal is not None:
                 self._smtp.discard()
 
-    def _on_end(self) -> None:
+    def _on_end(self, event: ev.DataEnd) -> None:
         receiver, key, mail = self._receiver, self._key, self._mail
         self._receiver = None
         assert receiver is not None and key is not None and mail is not None
@@ -357,7 +355,7 @@ class Session(asyncio.Protocol):
             helo=self._helo,
             tls=self._smtp.tls,
             mail_from=mail.address,
-            rcpt_to=tuple(rcpt.address for rcpt in self._rcpts),
+            rcpt_to=tuple(self._rcpts),
             content=content,
         )
         self._house.finish(self._submit(receiver, submission))
@@ -377,7 +375,7 @@ class Session(asyncio.Protocol):
             self._check_key()
         self._pump()
 
-    def _on_starttls(self) -> None:
+    def _on_starttls(self, event: ev.StartTls) -> None:
         transport = self._transport
         assert transport is not None
         transport.pause_reading()  # what comes next belongs to the handshake
@@ -419,6 +417,21 @@ class Session(asyncio.Protocol):
         who = (key.account_id, key.id) if key is not None else (None, None)
         sender = str(mail.address) if mail is not None and mail.address is not None else ""
         self._with.door.note("smtp", self.peer, who, sender, reason, line)
+
+    _DEEDS: ClassVar[dict[type[ev.ServerEvent], Callable[[Session, Any], None]]] = {
+        ev.Hello: _on_hello,
+        ev.StartTls: _on_starttls,
+        ev.Auth: _on_auth,
+        ev.Mail: _on_mail,
+        ev.Rcpt: _on_rcpt,
+        ev.DataStart: _on_data,
+        ev.DataChunk: _on_chunk,
+        ev.DataEnd: _on_end,
+        ev.Reset: _on_reset,
+        ev.Quit: _on_quit,
+        ev.Refused: _on_refused,
+        ev.Violation: _on_violation,
+    }
 
 
 def _reason(line: str) -> Reason:

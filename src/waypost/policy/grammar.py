@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from waypost.core.address import Address, make
+from waypost.core.address import Address, make, parse
 from waypost.core.errors import AddressError
 from waypost.core.reply import printable
 from waypost.policy import words
@@ -43,7 +43,7 @@ _ODD_WORD = re.compile(r'=\?[^\s?]*+\?[BbQq]\?[^\s?()<>@,;:"\\\[\]]*+[()<>@,;:"\
 # One member as nearly all are written. It reads nothing that the grammar below reads otherwise;
 # text whose encoded words hold specials is left to that: a comma in one would end a member.
 _SIMPLE = re.compile(
-    rf'[ \t]*+(?:((?:{_DOTTED}[ \t]*+)*+|"[^"\\]*+"[ \t]*+)<({_DOTTED})@({_DOTTED})>'
+    rf'[ \t]*+(?:((?:{_DOTTED}[ \t]*+)*+|"[^"\\]*+"[ \t]*+)<({_DOTTED}@{_DOTTED})>'
     rf"|({_DOTTED}@{_DOTTED}))[ \t]*+(,|\Z)"
 )
 _COMMENT_MARK = re.compile(r"\\[\s\S]|[()]")
@@ -83,13 +83,13 @@ def mailbox_list(text: str) -> list[Mailbox]:
     Raises `AddressError` or `NonAsciiLocalPart` where the text is not a mailbox-list.
     """
     simple = _SIMPLE.match(text) if _plain_words(text) else None
-    if simple and simple.end() == len(text) and simple[5] == "":
+    if simple and not simple[4]:  # the text ends with it
         name = simple[1] or ""
         if name.startswith('"'):
             name = name.rstrip(" \t")[1:-1]
         else:
             name = words.decode(" ".join(name.split()))
-        return [Mailbox(_simple_address(simple), name, ())]
+        return [Mailbox(parse(simple[2] or simple[3]), name, ())]
     reader = _Reader(text, Form.STRICT)
     return [
         Mailbox(address, _plain(name), tuple(words.decode(c) for c in comments))
@@ -105,10 +105,10 @@ def address_list(text: str) -> Iterator[Address]:
     if _plain_words(text):
         end = 0
         while simple := _SIMPLE.match(text, end):
-            yield _simple_address(simple)
-            end = simple.end()
-            if end == len(text):
+            yield parse(simple[2] or simple[3])
+            if not simple[4]:
                 return
+            end = simple.end()
         text = text[end:]
     for address, _, _ in _Reader(text, Form.LENIENT).members():
         yield address
@@ -117,13 +117,6 @@ def address_list(text: str) -> Iterator[Address]:
 def _plain_words(text: str) -> bool:
     """Whether no encoded word holds a character that means something outside of it."""
     return "=?" not in text or _ODD_WORD.search(text) is None
-
-
-def _simple_address(simple: re.Match[str]) -> Address:
-    if simple[2] is not None:
-        return make(simple[2], simple[3])
-    local, _, domain = simple[4].partition("@")
-    return make(local, domain)
 
 
 class _Reader:

@@ -2,14 +2,15 @@
 all.
 
 Promises that every octet of a head belongs to exactly one field or to the empty line, that a
-continuation belongs to the field above it, and that only fields which some rule reads are
-remembered: a megabyte of odd fields costs no memory. Names are compared in lower case without the
-white space before the colon. Knows nothing of what fields mean. Expects mended line ends.
+continuation belongs to the field above it, and that only fields which some rule reads are copied:
+a megabyte of odd fields costs no memory. Names are compared in lower case without the white space
+before the colon. Knows nothing of what fields mean. Expects mended line ends.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,20 +20,19 @@ HEAD_OCTETS = 1_048_576  # what intake keeps in memory of a message's head; 550 
 READ_FIELDS = 1_000  # fields that rules read; real mail has some thirty
 RECEIVED_FIELDS = 50  # RFC 5321 6.3 asks for a large number; Postfix's hopcount_limit
 OWN_RECEIVED_FIELDS = 3
+OWN_PREFIX = b"x-waypost-"
 
-_FIELD = re.compile(rb"([^:\r\n]++):[^\r]*+(?:\r\n[ \t][^\r]*+)*+\r\n")
-_BREAKERS = (b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e")  # some readers end a line at these
-_OWN_PREFIX = b"x-waypost-"
+_BREAKERS = b"\x0b\x0c\x1c\x1d\x1e"  # some readers end a line at these
+_FIELD = re.compile(rb"([^:\r\n]++):([^\r]*+(?:\r\n[ \t][^\r]*+)*+\r\n)")
 _READ = frozenset(
     b"from sender resent-from resent-sender to cc bcc resent-bcc return-path content-length "
-    b"received date message-id subject content-type content-transfer-encoding "
-    b"content-disposition".split()
+    b"received date message-id subject".split()
 )
 
 
 class Field(msgspec.Struct, frozen=True, gc=False):
     """One field of a head: `head[start:end]` is all of it, folds and last CR LF too; `value` is
-    after the colon.
+    after the colon. `name`: lower case; of all X-Waypost-* it is `OWN_PREFIX`.
     """
 
     name: bytes
@@ -42,20 +42,31 @@ class Field(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fields(msgspec.Struct, frozen=True):
-    """The fields that rules read, in order. `end`: where the last field of any name ends."""
+    """The values of the fields that rules read, by name in lower case, each with its folds and last
+    CR LF. `end`: where the last field of any name ends.
+    """
 
     head: bytes
-    read: tuple[Field, ...]
+    values: dict[bytes, list[bytes]]
     end: int
 
-    def named(self, name: bytes) -> list[Field]:
-        """The fields of this name (lower case)."""
-        return [field for field in self.read if field.name == name]
+    def named(self, name: bytes) -> Sequence[bytes]:
+        """The values of the fields of this name, in order."""
+        return self.values.get(name, ())
 
-    def text(self, field: Field) -> str:
-        """The value of a field, unfolded (RFC 5322 2.2.3); what is not UTF-8 as surrogates."""
-        raw = self.head[field.value : field.end]
-        return raw.replace(b"\r\n", b"").decode("utf-8", "surrogateescape")
+    @property
+    def read(self) -> tuple[Field, ...]:
+        """Where these fields are, in order."""
+        return tuple(
+            Field(name, found.start(), found.start(2), found.end())
+            for found in _FIELD.finditer(self.head, 0, self.end)
+            if (name := _known(found[1]))
+        )
+
+
+def unfolded(value: bytes) -> str:
+    """A value on one line (RFC 5322 2.2.3); what is not UTF-8 as surrogates."""
+    return value.replace(b"\r\n", b"").decode("utf-8", "surrogateescape")
 
 
 def head_end(data: bytes | bytearray, start: int = 0) -> int:
@@ -84,43 +95,41 @@ def scan(head: bytes) -> Fields | Refusal:
             Reason.TOO_LARGE,
             f"The header is larger than {HEAD_OCTETS} bytes: move text into the body",
         )
-    for octet in _BREAKERS:
-        if octet in head:
-            return _malformed(
-                f"The header holds the control character 0x{octet.hex()}: take it out"
-            )
+    if len(head.translate(None, _BREAKERS)) < len(head):
+        octet = next(octet for octet in _BREAKERS if octet in head)
+        return _malformed(f"The header holds the control character 0x{octet:02x}: take it out")
     if head.startswith((b" ", b"\t")):
         return _malformed("The first line begins with white space: begin it with a header name")
-    read, end = _fields(head)
-    if len(read) > READ_FIELDS:
-        return _malformed(
-            f"The header repeats address and trace fields more than {READ_FIELDS} times"
-        )
+    values: dict[bytes, list[bytes]] = {}
+    read = end = 0
+    while found := _FIELD.match(head, end):
+        end = found.end()
+        name = _known(found[1])
+        if name:
+            values.setdefault(name, []).append(found[2])
+            read += 1
+            if read > READ_FIELDS:
+                return _malformed(
+                    f"The header repeats address and trace fields more than {READ_FIELDS} times"
+                )
     if head[end:] not in (b"", b"\r\n"):
         line = head.count(b"\n", 0, end) + 1
         return _malformed(
             f"Line {line} of the header has no name and colon:"
             " write `Name: value`, and an empty line before the body"
         )
-    return Fields(head, tuple(read), end)
+    return Fields(head, values, end)
 
 
-def _fields(head: bytes) -> tuple[list[Field], int]:
-    """The fields to be read, and where all end: at the empty line, or at what is no field."""
-    read: list[Field] = []
-    end = 0
-    match = _FIELD.match
-    while found := match(head, end):
-        start, end = end, found.end()
-        name = found[1].lower()
-        if name not in _READ:
-            name = name.rstrip(b" \t")
-            if name not in _READ and not name.startswith(_OWN_PREFIX):
-                continue
-        read.append(Field(name, start, found.end(1) + 1, end))
-        if len(read) > READ_FIELDS:
-            break
-    return read, end
+def _known(name: bytes) -> bytes:
+    """The name as rules ask for it; empty where none does."""
+    name = name.lower()
+    if name in _READ:
+        return name
+    if name.startswith(OWN_PREFIX):
+        return OWN_PREFIX
+    name = name.rstrip(b" \t")
+    return name if name in _READ else b""
 
 
 def loop(fields: Fields, hostname: str) -> Refusal | None:
@@ -135,7 +144,7 @@ def loop(fields: Fields, hostname: str) -> Refusal | None:
             " in a loop, look for a forwarding rule that points back",
         )
     by_us = re.compile(rf"\bby[ \t]+{re.escape(hostname)}(?=[ \t;(]|$)", re.IGNORECASE)
-    own = sum(1 for field in received if by_us.search(fields.text(field)))
+    own = sum(1 for value in received if by_us.search(unfolded(value)))
     if own > OWN_RECEIVED_FIELDS:
         return Refusal(
             Reason.LOOP,
@@ -145,5 +154,5 @@ def loop(fields: Fields, hostname: str) -> Refusal | None:
     return None
 
 
-def _malformed(text: str) -> Refusal:
-    return Refusal(Reason.MALFORMED, text)
+def _malformed(why: str) -> Refusal:
+    return Refusal(Reason.MALFORMED, why)

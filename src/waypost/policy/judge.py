@@ -213,21 +213,22 @@ def _text_refusal(
 
 def _subject(fields: Fields) -> str:
     """The first Subject as a log may show it: decoded, one line, no control characters."""
-    for field in fields.read:
-        if field.name == b"subject":
-            text = words.decode(fields.text(field)[:_SUBJECT_READ].strip())
-            if not (text.isascii() and text.isprintable()):
-                text = _CONTROL.sub(" ", text).strip()
-            return text[:SUBJECT_CHARACTERS]
-    return ""
+    subjects = fields.named(b"subject")
+    if not subjects:
+        return ""
+    text = words.decode(header.unfolded(subjects[0])[:_SUBJECT_READ].strip())
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub(" ", text).strip()
+    return text[:SUBJECT_CHARACTERS]
 
 
 def _message_ids(fields: Fields, trace: rewrite.Trace) -> tuple[str, str]:
     """The client's own Message-ID (empty: none that marks repeats), and the one that goes out."""
-    for field in fields.read:
-        if field.name == b"message-id":
-            text = _CONTROL.sub("", fields.text(field)).strip().strip("<>").strip()
-            if len(text) > MESSAGE_ID_OCTETS:
-                return "", text[:MESSAGE_ID_OCTETS]
-            return text, text
-    return "", rewrite.made_message_id(trace)
+    message_ids = fields.named(b"message-id")
+    if not message_ids:
+        return "", rewrite.made_message_id(trace)
+    text = header.unfolded(message_ids[0])
+    if not text.isprintable():
+        text = _CONTROL.sub("", text)
+    text = text.strip().strip("<>").strip()
+    return text if len(text) <= MESSAGE_ID_OCTETS else "", text[:MESSAGE_ID_OCTETS]

@@ -32,9 +32,8 @@ class Mender:
     __slots__ = ("_bare", "_eight_bit", "_held", "_last", "_nul")
 
     def __init__(self) -> None:
-        self._held = (
-            0  # CRs at the end of what was fed: what they mean is decided by the next octet
-        )
+        # CRs at the end of what was fed: what they mean is decided by the next octet.
+        self._held = 0
         self._last = b"\n"
         self._bare = self._nul = self._eight_bit = False
 
@@ -56,8 +55,9 @@ class Mender:
         if chunk.endswith(b"\r"):
             kept = chunk.rstrip(b"\r")
             self._held, chunk = len(chunk) - len(kept), kept
-        ends = chunk.count(b"\n")
-        if ends != chunk.count(b"\r") or ends != chunk.count(b"\r\n"):
+        # Clean text is the same without its CRs and with one put before each LF. Counting CR LF
+        # says it too, at four times the cost.
+        if chunk != chunk.replace(b"\r", b"").replace(b"\n", b"\r\n"):
             self._bare = True
             chunk = _mended(chunk)
         if chunk:

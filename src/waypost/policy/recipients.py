@@ -13,7 +13,7 @@ from waypost.core.message import Addressee, Submission
 from waypost.core.reply import printable
 from waypost.core.verdict import Reason, Refusal
 from waypost.policy.grammar import address_list
-from waypost.policy.header import Fields
+from waypost.policy.header import Fields, unfolded
 
 _NAMED = ((b"to", "To"), (b"cc", "Cc"), (b"bcc", "Bcc"))
 
@@ -46,11 +46,9 @@ def find(
 
 def _headers(fields: Fields, found: dict[str, Addressee], limit: int) -> Refusal | None:
     for name, label in _NAMED:
-        for field in fields.read:
-            if field.name != name:
-                continue
+        for value in fields.named(name):
             try:
-                for address in address_list(fields.text(field)):
+                for address in address_list(unfolded(value)):
                     key = address.key
                     if key not in found:
                         found[key] = Addressee(address, True)

@@ -9,6 +9,7 @@ message may go out.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 
@@ -19,17 +20,18 @@ from waypost.core.address import Address
 from waypost.core.message import Submission
 from waypost.policy import words
 from waypost.policy.grammar import Mailbox
-from waypost.policy.header import Field, Fields
+from waypost.policy.header import OWN_PREFIX, Field, Fields
 from waypost.policy.sender import foreign
 
 NAME_CHARACTERS = 100
-_DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})
-_OWN_PREFIX = b"x-waypost-"
+_DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length", OWN_PREFIX})
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HELO_ODD = re.compile(r"[^\x21-\x27\x2a-\x3a\x3c-\x5b\x5d-\x7e]+")  # also no ( ) ; and backslash
 _PEER_ODD = re.compile(r"[^0-9A-Za-z.:%_-]+")
 HELO_OCTETS = 255  # a domain name (RFC 5321 4.5.3.1.2)
+KEPT_ROUTES = 1_024  # one for each session that is open
+KEPT_DATES = 8  # one for each second; a clock may go back
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -49,36 +51,48 @@ def head(
     """The head that goes out. `origin` is put where there is no From; `mailbox` is the From that
     there is.
     """
-    octets = fields.head
-    has = {field.name for field in fields.read}
     top = received(submission, trace)
-    if b"date" not in has:
+    if not fields.named(b"date"):
         top += f"Date: {date(trace.now_ms)}\r\n"
-    if b"message-id" not in has:
+    if not fields.named(b"message-id"):
         top += f"Message-ID: <{made_message_id(trace)}>\r\n"
     if mailbox is None:
         top += f"From: {origin}\r\n"
-    pieces = [top.encode("ascii", "replace")]
+    return top.encode("ascii", "replace") + _changed(fields, mailbox)
+
+
+def _changed(fields: Fields, mailbox: Mailbox | None) -> bytes:
+    """The client's head without the fields that are taken out, its From with a name that fits."""
+    octets = fields.head
+    cut = mailbox if mailbox is not None and len(mailbox.name) > NAME_CHARACTERS else None
+    if cut is None and _DROPPED.isdisjoint(fields.values):
+        return octets
+    pieces: list[bytes] = []
     kept = 0
     for field in fields.read:
-        name = field.name
-        if name in _DROPPED or name.startswith(_OWN_PREFIX):
+        if field.name in _DROPPED:
             written = b""
-        elif name == b"from" and mailbox and len(mailbox.name) > NAME_CHARACTERS:
-            written = _from(fields, field, mailbox)
+        elif cut is not None and field.name == b"from":
+            written = _from(fields, field, cut)
         else:
             continue
         pieces += (octets[kept : field.start], written)
         kept = field.end
-    pieces.append(octets[kept:] if kept else octets)
+    pieces.append(octets[kept:])
     return b"".join(pieces)
 
 
 def received(submission: Submission, trace: Trace) -> str:
     """The Received field (RFC 5321 4.4) without `for`, key or account."""
-    by = f"by {trace.hostname} with {_protocol(submission)} id {ident.show(trace.id)};"
-    peer = "" if trace.private else _from_part(submission)
-    return f"Received: {peer}{by}\r\n {date(trace.now_ms)}\r\n"
+    route = _route(
+        trace.hostname,
+        trace.private,
+        submission.channel,
+        submission.tls,
+        submission.peer,
+        submission.helo,
+    )
+    return f"Received: {route} id {ident.show(trace.id)};\r\n {date(trace.now_ms)}\r\n"
 
 
 def made_message_id(trace: Trace) -> str:
@@ -88,29 +102,37 @@ def made_message_id(trace: Trace) -> str:
 
 def date(now_ms: int) -> str:
     """Milliseconds since 1970 as RFC 5322 3.3 writes them, in UTC."""
-    t = time.gmtime(now_ms // 1000)
+    return _date(now_ms // 1000)
+
+
+@functools.lru_cache(KEPT_DATES)
+def _date(now_s: int) -> str:
+    t = time.gmtime(now_s)
     return (
         f"{_DAYS[t.tm_wday]}, {t.tm_mday} {_MONTHS[t.tm_mon - 1]} {t.tm_year}"
         f" {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} +0000"
     )
 
 
-def _protocol(submission: Submission) -> str:
+@functools.lru_cache(KEPT_ROUTES)
+def _route(hostname: str, private: bool, channel: str, tls: bool, peer: str, helo: str) -> str:
+    """From whom, by whom and how: the same in all messages of a session."""
+    by = f"by {hostname} with {_protocol(channel, tls)}"
+    host = _PEER_ODD.sub("", peer)
+    if private or not host or channel == "command":
+        return by
+    literal = f"[IPv6:{host}]" if ":" in host else f"[{host}]"
+    named = _HELO_ODD.sub("?", helo)[:HELO_OCTETS] or literal
+    return f"from {named} ({literal})\r\n {by}"
+
+
+def _protocol(channel: str, tls: bool) -> str:
     """The words of RFC 3848; for HTTP and the command line words of no registry."""
-    if submission.channel == "smtp":
-        return "ESMTPSA" if submission.tls else "ESMTPA"
-    if submission.channel == "http":
-        return "HTTPS" if submission.tls else "HTTP"
+    if channel == "smtp":
+        return "ESMTPSA" if tls else "ESMTPA"
+    if channel == "http":
+        return "HTTPS" if tls else "HTTP"
     return "LOCAL"
-
-
-def _from_part(submission: Submission) -> str:
-    peer = _PEER_ODD.sub("", submission.peer)
-    if not peer or submission.channel == "command":
-        return ""
-    literal = f"[IPv6:{peer}]" if ":" in peer else f"[{peer}]"
-    helo = _HELO_ODD.sub("?", submission.helo)[:HELO_OCTETS] or literal
-    return f"from {helo} ({literal})\r\n "
 
 
 def _from(fields: Fields, field: Field, mailbox: Mailbox) -> bytes:

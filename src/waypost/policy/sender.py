@@ -8,6 +8,7 @@ of recipients, credits or what goes out.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -20,7 +21,7 @@ from waypost.core.message import Submission
 from waypost.core.reply import printable
 from waypost.core.verdict import Reason, Refusal
 from waypost.policy.grammar import Mailbox, mailbox_list
-from waypost.policy.header import Field, Fields
+from waypost.policy.header import Fields, unfolded
 
 _OTHERS = {
     b"sender": "Sender",
@@ -31,16 +32,15 @@ _BREAK = re.compile(r'[\s<>"(),;:\\\[\]]+')
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _AT_SIGNS = str.maketrans({"\uff20": "@", "\ufe6b": "@"})  # shown like @
 _AROUND = "'`.!?*"
+KEPT_VALUES = 256  # an application sends from few addresses
+KEPT_OCTETS = 256  # of a value; full of addresses, all that are kept come to some 6 MB
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """The sender that was picked. `field` and `mailbox`: its From in the header, None where it had
-    none.
-    """
+    """The sender that was picked. `mailbox`: its From in the header, None where it had none."""
 
     sender: Sender
     address: Address
-    field: Field | None
     mailbox: Mailbox | None
 
 
@@ -49,20 +49,17 @@ def find(fields: Fields, submission: Submission, directory: Directory) -> Origin
     one.
     """
     account_id = submission.account_id
-    froms: list[Field] = []
-    for field in fields.read:
-        name = field.name
-        if name == b"from":
-            froms.append(field)
-        elif name in _OTHERS:
-            refused = _other(fields, field, _OTHERS[name], account_id, directory)
+    for name, label in _OTHERS.items():
+        for value in fields.named(name):
+            refused = _other(value, label, account_id, directory)
             if refused is not None:
                 return refused
+    froms = fields.named(b"from")
     if len(froms) > 1:
         return _refused(f"The message has {len(froms)} From fields: write exactly one")
     if not froms:
         return _default(submission, directory)
-    read = _read(fields, froms[0], "From")
+    read = _read(froms[0], "From")
     if isinstance(read, Refusal):
         return read
     if len(read) != 1:
@@ -71,7 +68,7 @@ def find(fields: Fields, submission: Submission, directory: Directory) -> Origin
     sender = directory.sender_for(account_id, mailbox.address)
     if sender is None:
         return _not_allowed(mailbox.address, "From")
-    return Origin(sender, mailbox.address, froms[0], mailbox)
+    return Origin(sender, mailbox.address, mailbox)
 
 
 def foreign(text: str, address: Address) -> str:
@@ -100,19 +97,17 @@ def _default(submission: Submission, directory: Directory) -> Origin | Refusal:
         sender = directory.sender_for(submission.account_id, address)
         if sender is None:
             return _not_allowed(address, "MAIL FROM")
-        return Origin(sender, address, None, None)
+        return Origin(sender, address, None)
     sender = directory.default_sender(submission.account_id)
     if sender is None:
         return _refused(
             "The message has no From field and the account no default sender: write a From field"
         )
-    return Origin(sender, sender.address, None, None)
+    return Origin(sender, sender.address, None)
 
 
-def _other(
-    fields: Fields, field: Field, label: str, account_id: int, directory: Directory
-) -> Refusal | None:
-    read = _read(fields, field, label)
+def _other(raw: bytes, label: str, account_id: int, directory: Directory) -> Refusal | None:
+    read = _read(raw, label)
     if isinstance(read, Refusal):
         return read
     for mailbox in read:
@@ -121,10 +116,14 @@ def _other(
     return None
 
 
-def _read(fields: Fields, field: Field, label: str) -> list[Mailbox] | Refusal:
+def _read(raw: bytes, label: str) -> tuple[Mailbox, ...] | Refusal:
     """The mailboxes of a field, none of which shows another identity than its own."""
+    return _kept(raw, label) if len(raw) <= KEPT_OCTETS else _checked(raw, label)
+
+
+def _checked(raw: bytes, label: str) -> tuple[Mailbox, ...] | Refusal:
     try:
-        mailboxes = mailbox_list(fields.text(field))
+        mailboxes = mailbox_list(unfolded(raw))
     except NonAsciiLocalPart as error:
         return Refusal(
             Reason.NOT_ASCII, f"{label}: {error.public}, which cannot be sent: use an ASCII address"
@@ -145,7 +144,10 @@ def _read(fields: Fields, field: Field, label: str) -> list[Mailbox] | Refusal:
                     f"The name in {label} shows the address {printable(other, 80)}, but the mail is"
                     f" from {mailbox.address}: take it out of the name"
                 )
-    return mailboxes
+    return tuple(mailboxes)
+
+
+_kept = functools.lru_cache(KEPT_VALUES)(_checked)
 
 
 def _not_allowed(address: Address, place: str) -> Refusal:

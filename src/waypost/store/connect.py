@@ -13,6 +13,7 @@ from pathlib import Path
 import apsw
 
 from waypost.core.errors import StoreAway, StoreBroken
+from waypost.store.several.turn import in_turn
 
 WAIT_MS = 5_000
 PAGE_BYTES = 4_096
@@ -104,16 +105,17 @@ def transaction(db: apsw.Connection) -> Iterator[apsw.Connection]:
 
     SQLite's errors come out as `StoreAway` or `StoreBroken`.
     """
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        yield db
-        db.execute("COMMIT")
-    except apsw.Error as error:
-        roll_back(db)
-        raise trouble(error) from error
-    except BaseException:
-        roll_back(db)
-        raise
+    with in_turn(Path(db.filename).parent):
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+        except apsw.Error as error:
+            roll_back(db)
+            raise trouble(error) from error
+        except BaseException:
+            roll_back(db)
+            raise
 
 
 def roll_back(db: apsw.Connection) -> None:

@@ -10,23 +10,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 
 from waypost.clock import Clock
+from waypost.core import ident
 from waypost.core.errors import StoreAway
 from waypost.core.message import Acceptance
+from waypost.store.connect import Paths, trouble
+from waypost.store.locks import held
 from waypost.store.sqlite.batch import Batch
 from waypost.store.sqlite.delivering import Deed
 
 KEPT_MS = 24 * 3_600_000  # section 8 of the contract
 THE_ANSWER = -1
+ANSWERED_MS = 310_000  # by then every call has its answer: `inline_wait` is 300 s at most
 
-SELECT_ONE = "SELECT message_id, at FROM idempotency WHERE account_id = ? AND key = ? AND number = ?"
+SELECT_ONE = (
+    "SELECT message_id, at FROM idempotency WHERE account_id = ? AND key = ? AND number = ?"
+)
 SELECT_ALL = (
-    "SELECT number, body, message_id, status, answer FROM idempotency"
-    " WHERE account_id = ? AND key = ? AND at > ? ORDER BY number"
+    "SELECT i.number, i.body, i.status, i.answer, i.message_id, m.from_address, m.smtp_message_id"
+    " FROM idempotency i LEFT JOIN message m ON m.id = i.message_id"
+    " WHERE i.account_id = ? AND i.key = ? AND i.at > ? ORDER BY i.number"
 )
 DELETE_OLD = "DELETE FROM idempotency WHERE account_id = ? AND key = ? AND at <= ?"
 DELETE = "DELETE FROM idempotency WHERE account_id = ? AND key = ?"
@@ -39,13 +48,23 @@ REPLACE = (
 )
 
 
+class Stood(msgspec.Struct, frozen=True):
+    """A message that a key stands for, as the answer to it needs it."""
+
+    id: int
+    sender: str
+    smtp_message_id: str
+
+
 class Remembered(msgspec.Struct, frozen=True):
-    """What a key stands for. `messages`: id by number in the call. `status` 0: no answer is kept."""
+    """What a key stands for. `messages`: by number in the call; those of the log. `status` 0: no
+    answer is kept. `elsewhere`: another living worker may be about to answer."""
 
     body: bytes
-    messages: dict[int, int]
+    messages: dict[int, Stood]
     status: int
     answer: bytes
+    elsewhere: bool
 
 
 def taken(batch: Batch, acceptance: Acceptance) -> int | None:
@@ -91,26 +110,42 @@ class Answers:
 
     def __init__(
         self,
-        rows: Callable[[str, tuple[Any, ...]], list[Any]],
+        reader: apsw.Connection,
         submit: Callable[[_Write], None],
         clock: Clock,
+        data: Path,
+        worker: int,
     ) -> None:
-        self._rows = rows
+        self._reader = reader
         self._submit = submit
         self._clock = clock
+        self._paths = Paths(data)
+        self._worker = worker
 
     def find(self, account_id: int, digest: bytes) -> Remembered | None:
         """What the key stands for. Raises `StoreAway`."""
         since = self._clock.wall_ms() - KEPT_MS
-        rows = self._rows(SELECT_ALL, (account_id, digest, since))
+        try:
+            rows: list[Any] = self._reader.execute(
+                SELECT_ALL, (account_id, digest, since)
+            ).fetchall()
+        except apsw.Error as error:
+            raise trouble(error) from error
         if not rows:
             return None
-        messages = {number: message for number, _, message, _, _ in rows if number != THE_ANSWER}
-        first = rows[0]
-        answered = first[0] == THE_ANSWER
-        return Remembered(
-            first[1], messages, first[3] if answered else 0, first[4] if answered else b""
-        )
+        messages = {row[0]: Stood(*row[4:]) for row in rows if row[5] is not None}
+        number, body, status, answer = rows[0][:4]
+        if number == THE_ANSWER:
+            return Remembered(body, messages, status, answer, elsewhere=False)
+        elsewhere = any(self._elsewhere(stood.id) for stood in messages.values())
+        return Remembered(body, messages, 0, b"", elsewhere)
+
+    def _elsewhere(self, message_id: int) -> bool:
+        """Whether a worker that lives has accepted it just now."""
+        worker = message_id >> ident.COUNTER_BITS & ((1 << ident.WORKER_BITS) - 1)
+        age_ms = self._clock.wall_ms() - ident.milliseconds(message_id)
+        recent = worker != self._worker and age_ms < ANSWERED_MS
+        return recent and held(self._paths.lock(f"worker.{worker}"))
 
     async def keep(
         self, account_id: int, digest: bytes, body: bytes, status: int, answer: bytes

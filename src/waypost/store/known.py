@@ -22,7 +22,7 @@ from waypost.core.message import Acceptance
 from waypost.core.upstream import Health
 from waypost.store.connect import trouble
 from waypost.store.directory import Loaded, Opener, generation, load
-from waypost.store.shared import Shared
+from waypost.store.shared import GENERATION, Shared
 from waypost.store.sqlite.accepting import RATE_MS, SELECT_RATE
 from waypost.store.sqlite.batch import SELECT_BALANCE, Batch
 from waypost.store.sqlite.ending import Keep
@@ -47,6 +47,7 @@ class Known:
         self._settings = settings
         self._reader = reader
         self._shared = shared
+        self._counters = shared.counters  # looked at several times a message
         self._seen = shared.generation
         self._loaded = self._load(reader)
         self._rates: dict[int, list[int]] = {}  # ids accepted lately, in order
@@ -54,7 +55,7 @@ class Known:
 
     def fresh(self) -> Loaded:
         """The facts now. Raises `StoreAway`."""
-        now = self._shared.generation
+        now = self._counters[GENERATION]
         if now != self._seen:
             try:
                 self._loaded = self._load(self._reader)

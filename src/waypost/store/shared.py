@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +19,14 @@ import apsw
 from waypost.core.errors import StoreAway
 from waypost.store.connect import Paths, transaction
 
-_COUNTER = struct.Struct("=Q")
-_GENERATION = 0
-_BELL = 8
+GENERATION = 0  # which of the counters, each of 64 bits
+BELL = 1
 _OCTETS = 16
 
 
 class Shared:
-    """The counters of one data directory; the file is made when missing."""
+    """The counters of one data directory; the file is made when missing. `counters`: as they are
+    now."""
 
     def __init__(self, data: Path) -> None:
         path = Paths(data).shared
@@ -38,36 +37,36 @@ class Shared:
             self._map = mmap.mmap(self._file, _OCTETS)
         except OSError as error:
             raise StoreAway(f"{path} cannot be opened: {error.strerror}") from error
+        self.counters = memoryview(self._map).cast("Q")
 
     @property
     def generation(self) -> int:
-        value: int = _COUNTER.unpack_from(self._map, _GENERATION)[0]
-        return value
+        return self.counters[GENERATION]
 
     @property
     def bell(self) -> int:
-        value: int = _COUNTER.unpack_from(self._map, _BELL)[0]
-        return value
+        return self.counters[BELL]
 
     def raise_generation(self) -> int:
         """Facts change or have changed; the value that it had before."""
-        return self._raise(_GENERATION)
+        return self._raise(GENERATION)
 
     def ring(self) -> int:
         """There is work for delivery; the value that the bell had before."""
-        return self._raise(_BELL)
+        return self._raise(BELL)
 
     def close(self) -> None:
+        self.counters.release()
         self._map.close()
         os.close(self._file)
 
-    def _raise(self, place: int) -> int:
+    def _raise(self, which: int) -> int:
         # Without the lock two raises at once could be one, and a late writer could put an old value
         # back.
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
-            value: int = _COUNTER.unpack_from(self._map, place)[0]
-            _COUNTER.pack_into(self._map, place, (value + 1) & 0xFFFF_FFFF_FFFF_FFFF)
+            value = self.counters[which]
+            self.counters[which] = (value + 1) & 0xFFFF_FFFF_FFFF_FFFF
             return value
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)

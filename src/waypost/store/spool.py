@@ -79,12 +79,12 @@ class SpoolFile:
 
 
 class Spool:
-    """The files of one worker."""
+    """The files of one worker. `part`: letters that tell this user of it from others there."""
 
-    def __init__(self, data: Path, worker: int) -> None:
+    def __init__(self, data: Path, worker: int, part: str = "") -> None:
         self._data = data
         self._paths = Paths(data)
-        self._prefix = f"{worker}-{os.getpid()}-"
+        self._prefix = f"{worker}-{os.getpid()}-{part}"
         self._count = 0
 
     def open(self) -> SpoolFile:

@@ -7,6 +7,7 @@ forgotten. In memory only: the store's rows know the same, more slowly. Knows no
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -60,6 +61,13 @@ class Waiting:
         entry = self._entries.get(settled.message_id)
         if entry is not None:
             self._told(entry, settled)
+
+    def elsewhere(self, message_id: int, read: Callable[[int], Settled]) -> None:
+        """An attempt was committed by another process: who waits is told what is `read`; whoever
+        asks later reads."""
+        entry = self._entries.pop(message_id, None)
+        if entry is not None and entry.futures:
+            self._told(entry, read(message_id))
 
     def get(self, message_id: int) -> Entry | None:
         return self._entries.get(message_id)

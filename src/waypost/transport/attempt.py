@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 from waypost.core.address import Address
@@ -35,6 +36,7 @@ class Outcome:
 
     `stale`: a kept connection failed before anything of the message was answered, nothing counts.
     `lost`: a 421 or a lost connection cut it short. `accepted`: the upstream took it for somebody.
+    `sent`: for everybody, once there are results.
     """
 
     def __init__(self) -> None:
@@ -43,14 +45,11 @@ class Outcome:
         self.stale = False
         self.lost: Trouble | None = None
         self.accepted = False
+        self.sent = True
         self.uncertain = False
         self.stopped = False
         self.reason = ""
         self.transcript = ""
-
-    @property
-    def all_good(self) -> bool:
-        return all(result.state is State.SENT for result in self.results)
 
 
 class Try:
@@ -88,7 +87,7 @@ class Try:
                 break
             first = False
         self._stream.carried += 1
-        if not self._out.all_good:
+        if not self._out.sent:
             self._out.transcript = "".join(self._transcripts)[: 4 * 1024]
         return self._out
 
@@ -110,14 +109,17 @@ class Try:
             lost = Lost(error.stage, error.public)
             self._stream.fail(lost)
             done = session.partial()
+        taken = done.taken if done is not None else None
+        if taken is not None and (not left or self._stream.usable):
+            self._out.accepted = True
+            self._end(group, State.SENT, taken.code, printable(taken.text))
+            return left
         if first and self._kept and _nothing_begun(done, lost):
             self._out.stale = True
             return left
         if done is None:
             done = MessageDone(None, [None] * len(group), None, None)
-        good = done.final is not None and done.final.good
-        if not good or not all(reply and reply.good for reply in done.rcpts):
-            self._transcripts.append(session.transcript.text())
+        self._transcripts.append(session.transcript.text())
         return self._judge(done, group, left, lost)
 
     async def _exchange(self, group: Group) -> MessageDone:
@@ -132,14 +134,14 @@ class Try:
         )
         stream.flush()
         event = await stream.event()
-        if isinstance(event, WantData):
+        if body is None and isinstance(event, WantData):
             await self._pour(parcel)
             event = await stream.event()
-        if not isinstance(event, MessageDone):
-            error = Lost(stream.session.stage, "the upstream spoke out of turn")
-            stream.fail(error)
-            raise error
-        return event
+        if isinstance(event, MessageDone):
+            return event
+        error = Lost(stream.session.stage, "the upstream spoke out of turn")
+        stream.fail(error)
+        raise error
 
     async def _pour(self, parcel: Parcel) -> None:
         """The octets of a large message, as fast as the upstream takes them."""
@@ -245,7 +247,9 @@ class Try:
         self._end(entries, State.QUEUED, code, text)
 
     def _end(self, entries: Group, state: State, code: int, text: str) -> None:
-        self._out.results.extend(Result(number, state, code, text) for number, _ in entries)
+        for number, _ in entries:
+            self._out.results.append(Result(number, state, code, text))
+            self._out.sent = self._out.sent and state is State.SENT
 
     def _last_words(self) -> tuple[State, int, str]:
         last = self._out.results[-1]
@@ -261,6 +265,10 @@ def _nothing_begun(done: MessageDone | None, lost: Lost | None) -> bool:
     return done.mail.code == 421
 
 
+def _in_order(results: list[Result]) -> tuple[Result, ...]:
+    return tuple(sorted(results, key=attrgetter("number")))
+
+
 def report(
     parcel: Parcel,
     upstream: Upstream,
@@ -270,6 +278,8 @@ def report(
 ) -> Attempt:
     """The attempt as it is recorded. `when`: now, chance, when a try that does not count is due."""
     now_ms, chance, uncounted_due_ms = when
+    if outcome.sent:
+        return Attempt(parcel, now_ms, upstream.id, upstream.name, _in_order(outcome.results))
     counted = (outcome.trouble is None and not outcome.stopped) or outcome.uncertain
     queued = any(result.state is State.QUEUED for result in outcome.results)
     held_ms = max(0, now_ms - parcel.due_ms) if parcel.first_try_ms else 0
@@ -288,7 +298,7 @@ def report(
         at_ms=now_ms,
         upstream_id=upstream.id,
         upstream_name=upstream.name,
-        results=tuple(sorted(results, key=lambda result: result.number)),
+        results=_in_order(results),
         next_ms=next_ms if queued else 0,
         reason=outcome.reason if queued else "",
         counted=counted,

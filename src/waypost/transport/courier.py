@@ -39,6 +39,7 @@ class Courier:
 
     def __init__(self, upstream: Upstream, office: Office, superior: Superior) -> None:
         self.upstream = upstream
+        self.connections = upstream.limits.connections or MANY_CONNECTIONS
         self.condition = health.Condition(upstream, office.clock, self._tell)
         self.window = Window()
         self.behind = False  # the store holds more that is due; set by the dispatcher
@@ -57,16 +58,17 @@ class Courier:
     # What the dispatcher asks.
 
     @property
-    def connections(self) -> int:
-        return self.upstream.limits.connections or MANY_CONNECTIONS
-
-    @property
     def able(self) -> bool:
         return self.condition.ok and not self._stopping
 
     @property
     def busy(self) -> bool:
         return bool(self._tasks)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing of it is on the wire, and nothing about to be."""
+        return not (self._flying or self._opening or self._probing or self.window.ready)
 
     def has_room_for(self, account_id: int) -> bool:
         """Whether a fresh message of this account is taken straight from its commit."""
@@ -78,8 +80,8 @@ class Courier:
         if self._stopping:
             return 0
         if not self.able:
-            wanted = not self.condition.by_login and self._probe_due(now_ms) and not self.window
-            return 1 if wanted else 0
+            by_message = not self.condition.by_login and not self.window.ready
+            return 1 if by_message and self._probe_due(now_ms) else 0
         return self.window.room_for(account_id, self.connections)
 
     @property
@@ -104,14 +106,14 @@ class Courier:
 
     def add(self, parcel: Parcel) -> None:
         """A claimed message: it is carried, or released when the upstream cannot."""
-        if self._stopping or not (self.able or self._probing or self._probe_due(self._now())):
-            self._put_back(parcel)
-            return
-        self.window.push(parcel)
-        if not self.able and not self._probing:
+        if self.able or (self._probing and not self._stopping):
+            self.window.push(parcel)
+            self._kick()
+        elif self._probe_due(self._now()):
+            self.window.push(parcel)
             self._start_probe()
         else:
-            self._kick()
+            self._put_back(parcel)
 
     def tick(self, now_ms: int) -> None:
         """Starts the login that is due, if one is."""
@@ -124,6 +126,7 @@ class Courier:
         if not edited and not upstream.pin and self.upstream.pin:
             upstream = msgspec.structs.replace(upstream, pin=self.upstream.pin)
         self.upstream = upstream
+        self.connections = upstream.limits.connections or MANY_CONNECTIONS
         if edited:
             self._contexts = self._office.dialer.contexts()
             self._pace = Pace(upstream.limits.per_minute)
@@ -131,7 +134,7 @@ class Courier:
         if not self.condition.see(upstream):
             return
         if self.able:
-            self._kick_all(len(self.window))
+            self._kick_all(self.window.ready)
         else:
             self._release_window(self.condition.health.reason)
             self._wake_idle()
@@ -167,7 +170,7 @@ class Courier:
 
     def _kick(self) -> None:
         """Sees that as many connections work as there is work for."""
-        if not self.able or not self.window:
+        if not self.able or not self.window.ready:
             return
         if self._idle:
             waiter = self._idle.pop()
@@ -177,7 +180,7 @@ class Courier:
         # Until one has signed in the next might fail alike: an upstream that is down costs one try.
         opening = len(self._opening)
         limit = self._allowed() if self._signed else 1
-        if len(self._tasks) < self._allowed() and opening < min(limit, len(self.window)):
+        if len(self._tasks) < self._allowed() and opening < min(limit, self.window.ready):
             self._spawn(probe=False)
 
     def _kick_all(self, messages: int) -> None:
@@ -200,7 +203,7 @@ class Courier:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.get("transport").error("connection_task", upstream=self.upstream.name, error=error)
-        if self.window and not self.able and not self._probing:
+        if self.window.ready and not self.able and not self._probing:
             self._release_window(self.condition.health.reason)
         self._kick()
         self._ask_for_more()
@@ -235,7 +238,7 @@ class Courier:
 
     def _look_back(self, stream: Stream) -> None:
         """A connection that the upstream ended before it took anything counts as a lost one."""
-        if self.window and self.able and not stream.carried and not stream.usable:
+        if self.window.ready and self.able and not stream.carried and not stream.usable:
             known = Trouble(Stage.MAIL, Scope.MESSAGE, "the upstream ended the session")
             if (row := self.condition.lost(known)) is not None:
                 self._suffer(row)
@@ -245,7 +248,7 @@ class Courier:
         self._signed += 1
         if probe and self.condition.by_login:
             self._recovered()
-        self._kick_all(len(self.window) - 1)
+        self._kick_all(self.window.ready - 1)
 
     async def _sign_in(self) -> Stream | None:
         """A connection, or None once the trouble was dealt with."""
@@ -265,31 +268,32 @@ class Courier:
     async def _next(self, stream: Stream, edition: int, one: bool) -> Parcel | None:
         """The next message for this connection; None: it is to end."""
         office = self._office
-        while True:
-            if not self._goes_on(stream, edition, one):
-                return None
+        while self._goes_on(stream, edition, one):
             if office.records.outstanding > OUTSTANDING:
                 await office.records.settled()
-            wait_s = self._pace.wait_s(office.clock.monotonic())
-            if wait_s > 0 and self.window:
+            if self._pace.limited and self.window.ready:
+                wait_s = self._pace.wait_s(office.clock.monotonic())
                 if wait_s > office.idle_s:
                     asyncio.get_running_loop().call_later(wait_s, self._kick)
                     return None
-                await self._rest(stream, wait_s)
-                continue
+                if wait_s > 0:
+                    await self._rest(stream, wait_s)
+                    continue
             parcel = self.window.pop()
-            if self.behind and len(self.window) <= self.connections // 2:
+            if self.behind and self.window.ready <= self.connections // 2:
                 self._superior.hungry()
             if parcel is None:
                 if not await self._rest(stream, office.idle_s):
                     return None
             elif self._superior.may_go(parcel, self.upstream.id):
-                self._pace.start(office.clock.monotonic())
+                if self._pace.limited:
+                    self._pace.start(office.clock.monotonic())
                 return parcel
             else:
                 self._put_back(parcel)
                 if one:
                     return None
+        return None
 
     def _goes_on(self, stream: Stream, edition: int, one: bool) -> bool:
         if self._stopping or edition != self.upstream.edition or not stream.usable:
@@ -297,7 +301,7 @@ class Courier:
         limit = self.upstream.limits.per_connection
         if limit and stream.carried >= limit:
             return False
-        if self._signed > self._allowed():
+        if self._signed > self.condition.allowed(self.connections):
             return False
         return self.able or one
 

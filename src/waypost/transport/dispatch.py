@@ -23,6 +23,8 @@ from waypost.transport import attempt, schedule
 from waypost.transport.courier import Courier
 from waypost.transport.flow.office import Office
 from waypost.transport.flow.records import Records
+from waypost.transport.flow.rung import Rung
+from waypost.transport.flow.territory import Territory
 from waypost.transport.link.connect import Dialer
 from waypost.transport.trouble import Trouble
 
@@ -45,10 +47,13 @@ class Dispatcher:
         rules: schedule.QueueRules,
         data: Path,
         idle_s: float = 30.0,
+        territory: Territory | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._rules = rules
+        self._territory = territory  # where several workers share the store
+        self._rung = Rung(store, self._give) if territory is not None else None
         self._records = Records(store)
         self._office = Office(store, self._records, dialer, clock, rules, data, idle_s)
         self._couriers: dict[int, Courier] = {}
@@ -71,6 +76,7 @@ class Dispatcher:
         """Begins to look for what is due. Raises `StoreAway`."""
         self._wake = asyncio.Event()
         self._refresh()
+        self._review(self._clock.wall_ms())
         self._scan = asyncio.get_running_loop().create_task(self._look_on())
 
     async def stop(self, grace_s: float = 30.0) -> None:
@@ -79,6 +85,8 @@ class Dispatcher:
         if self._scan is not None:
             self._scan.cancel()
             await asyncio.wait({self._scan})
+        if self._rung is not None:
+            await self._rung.stop()
         couriers = [*self._couriers.values(), *self._retiring]
         for courier in couriers:
             courier.wind_down()
@@ -94,6 +102,8 @@ class Dispatcher:
                 await self._records.settled()
         except TimeoutError:
             self._records.give_up()
+        if self._territory is not None:
+            await self._territory.stop()
 
     # The Taker.
 
@@ -110,21 +120,71 @@ class Dispatcher:
             hint = sender.held or "the sender is held"
             self._store.no_try(acceptance.id, hint, self._held.get(sender.id, 0))
             return False
-        if courier.has_room_for(acceptance.account_id):
+        ours = self._ours(courier)
+        if ours and courier.has_room_for(acceptance.account_id):
             return True
+        if not ours and courier.able:
+            return False  # its owner says whether there is room
         self._store.no_try(acceptance.id, *courier.waits())
         return False
 
     def take(self, parcel: Parcel) -> None:
         sender = self._facts.senders.get(parcel.sender_id) if self._facts else None
         courier = self._route(sender) if sender is not None else None
-        if courier is None or self._stopping:
+        if courier is None or self._stopping or not self._ours(courier):
             self._records.release(parcel, parcel.due_ms, "")
             return
         courier.add(parcel)
 
     def stirred(self) -> None:
         self.hungry()
+
+    # One of several workers.
+
+    def work(self, message_id: int, sender_id: int, account_id: int) -> None:
+        """Another worker committed a message for an upstream that should be ours."""
+        sender = self._facts.senders.get(sender_id) if self._facts else None
+        courier = self._route(sender) if sender is not None else None
+        if sender is None or courier is None:
+            self.hungry()  # added a moment ago
+            return
+        if self._stopping or self._territory is None or self._rung is None:
+            return
+        crew, upstream_id = self._territory.crew, courier.upstream.id
+        if not self._ours(courier):
+            if upstream_id != sender.upstream_id:  # its upstream's fallback may be another's
+                crew.tell_work(message_id, upstream_id, (sender_id, account_id))
+        elif sender.id in self._held or sender.held:
+            crew.tell_no_try(message_id)
+        elif courier.has_room_for(account_id):
+            self._rung.add(courier, Lane(sender_id, account_id, 0), self._clock.wall_ms())
+        else:
+            courier.behind = courier.able
+            crew.tell_no_try(message_id)
+
+    def changed(self) -> None:
+        """Another worker came or went."""
+        if self._territory is not None:
+            self._territory.changed()
+            self.hungry()
+
+    def _ours(self, courier: Courier | None) -> bool:
+        return self._territory is None or (
+            courier is not None and self._territory.owns(courier.upstream.id)
+        )
+
+    def _review(self, now_ms: int) -> None:
+        if self._territory is not None:
+            again_ms = self._territory.review(self._couriers, self._renew, now_ms)
+            self._planned_ms = min(self._planned_ms, again_ms)
+
+    def _renew(self, upstream_id: int) -> Courier:
+        before = self._couriers[upstream_id]
+        if before.busy:
+            self._retiring.add(before)
+        fresh = Courier(self._settings[upstream_id], self._office, self)
+        self._couriers[upstream_id] = fresh
+        return fresh
 
     # The superior of couriers.
 
@@ -205,17 +265,19 @@ class Dispatcher:
         self._refresh()
         now_ms = self._clock.wall_ms()
         self._planned_ms = now_ms + TICK_MS
-        for courier in list(self._couriers.values()):
+        self._review(now_ms)
+        mine = [courier for courier in self._couriers.values() if self._ours(courier)]
+        for courier in mine:
             courier.tick(now_ms)
             courier.behind = False
         open_to: dict[int, Courier] = {}
         parked: list[int] = []
         for sender in [s for senders in self._by_upstream.values() for s in senders]:
             found = self._courier_for(sender, now_ms)
-            if found is None:
-                parked.append(sender.id)
-            else:
+            if found is not None:
                 open_to[sender.id] = found
+            elif self._ours(self._couriers.get(sender.upstream_id)):
+                parked.append(sender.id)
         due: dict[Courier, list[Lane]] = {}
         for lane in await self._store.lanes(open_to):
             if lane.due_ms > now_ms:
@@ -229,7 +291,7 @@ class Dispatcher:
             for lane in await self._store.lanes(parked):
                 if now_ms - lane.due_ms >= self._rules.hold_max_ms:
                     await self._expire(lane, now_ms)
-        times = [courier.next_probe_ms() for courier in self._couriers.values()]
+        times = [courier.next_probe_ms() for courier in mine]
         times += self._held.values()
         self._planned_ms = min([self._planned_ms, *(at for at in times if at > now_ms)])
         return max(self._planned_ms - self._clock.wall_ms(), 1) / 1000
@@ -266,7 +328,7 @@ class Dispatcher:
     def _give(self, courier: Courier, parcel: Parcel, now_ms: int) -> None:
         if attempt.overdue(parcel, self._rules, now_ms):
             self._records.record(attempt.expired(parcel, courier.upstream, now_ms))
-        elif self._stopping:
+        elif self._stopping or not self._ours(courier):
             self._records.release(parcel, parcel.due_ms, "")
         else:
             courier.add(parcel)
@@ -290,7 +352,9 @@ class Dispatcher:
         if self._held.get(sender.id, 0) > now_ms:
             return None
         courier = self._route(sender)
-        return courier if courier is not None and courier.takes_some else None
+        if courier is None or not self._ours(courier):
+            return None
+        return courier if courier.takes_some else None
 
     def _route(self, sender: Sender) -> Courier | None:
         """The courier of its upstream, or of the fallback while only that one can."""
@@ -305,9 +369,9 @@ class Dispatcher:
     def _refresh(self) -> None:
         """Takes over what changed in the settings. Raises `StoreAway`."""
         facts = self._store.directory()
+        if facts is self._facts:
+            return  # nor has an upstream changed: they are as fresh as the directory
         settings = self._store.upstreams()
-        if facts is self._facts and settings is self._settings:
-            return
         previous, self._facts, self._settings = self._facts, facts, settings
         by_upstream: dict[int, list[Sender]] = {}
         for sender in facts.senders.values():
@@ -318,6 +382,7 @@ class Dispatcher:
             courier = self._couriers.get(upstream.id)
             if courier is None:
                 self._couriers[upstream.id] = Courier(upstream, self._office, self)
+                self.changed()
             else:
                 courier.update(upstream)
         for upstream_id in [ident for ident in self._couriers if ident not in settings]:

@@ -93,6 +93,7 @@ class Condition:
     def __init__(self, upstream: Upstream, clock: Clock, tell: Callable[[Change], None]) -> None:
         self.upstream = upstream
         self.health = upstream.health
+        self.ok = self.health.state is UpstreamState.OK
         self.by_login = False  # the next probe is a login, not a message
         self._clock = clock
         self._tell = tell
@@ -102,16 +103,12 @@ class Condition:
         self._shrunk = 0
         self._shrunk_until = 0.0
 
-    @property
-    def ok(self) -> bool:
-        return self.health.state is UpstreamState.OK
-
     def probe_due(self, now_ms: int) -> bool:
         return not self.ok and not by_hand(self.health) and self.health.probe_at_ms <= now_ms
 
     def allowed(self, connections: int) -> int:
         """How many of so many connections are used now."""
-        if self._clock.monotonic() < self._shrunk_until:
+        if self._shrunk_until and self._clock.monotonic() < self._shrunk_until:
             return min(self._shrunk, connections)
         return connections
 
@@ -160,7 +157,8 @@ class Condition:
             self._shrunk_until = 0.0
         if not edited and (not changed or self._told is not None):
             return False
-        self.health, self._told = upstream.health, None
+        self._told = None
+        self._set(upstream.health)
         self.by_login = False
         self._lost_row = 0
         return True
@@ -171,5 +169,10 @@ class Condition:
             self._told = None
 
     def _change(self, change: Change) -> None:
-        self.health = self._told = change.health
+        self._told = change.health
+        self._set(change.health)
         self._tell(change)
+
+    def _set(self, health: Health) -> None:
+        self.health = health
+        self.ok = health.state is UpstreamState.OK

@@ -39,36 +39,26 @@ AUTH_ROUNDS = 8  # challenges in one AUTH; no known mechanism has more than 3
 
 
 def command(text: str, stage: Stage) -> bytes:
-    """The only writer of command lines: nothing in it can end a line or hide in it."""
-    if not text.isascii() or not text.isprintable():
+    """One command as it is said."""
+    return commands((text,), stage)
+
+
+def commands(texts: Sequence[str], stage: Stage) -> bytes:
+    """The only writer of command lines: nothing in one can end it or hide in it."""
+    whole = "".join(texts)
+    if not whole.isascii() or not whole.isprintable():
         raise ProtocolError("a command would hold a character that cannot be said", stage)
-    return f"{text}\r\n".encode("ascii")
+    return "\r\n".join([*texts, ""]).encode("ascii")
 
 
 class _Transaction:
     """One message under way. `commands`: still to be said, where they are said step by step."""
 
-    __slots__ = (
-        "accepted",
-        "chunks",
-        "commands",
-        "data",
-        "dot_sent",
-        "final",
-        "lone_dot",
-        "mail",
-        "rcpts",
-        "resetting",
-        "stuffer",
-        "total",
-    )
-
-    def __init__(self, commands: list[bytes], total: int, chunks: Sequence[bytes] | None) -> None:
-        self.commands = commands
+    def __init__(self, total: int, chunks: Sequence[bytes] | None) -> None:
+        self.commands: list[str] = []
         self.total = total
         self.chunks = chunks
         self.stuffer = DotStuffer()
-        self.resetting = False
         self.accepted = False
         self.lone_dot = False
         self.dot_sent = False
@@ -80,8 +70,7 @@ class _Transaction:
     def done(self) -> MessageDone:
         if self.mail is not None and not self.mail.good:
             return MessageDone(self.mail, [None] * self.total, None, None)
-        missing = self.total - len(self.rcpts)
-        rcpts = self.rcpts + [None] * missing
+        rcpts = self.rcpts + [None] * (self.total - len(self.rcpts))
         return MessageDone(self.mail, rcpts, self.data, self.final, self.dot_sent)
 
 
@@ -100,7 +89,7 @@ class ClientSession:
         self.transcript = Transcript()
         self._ehlo_name = ehlo_name
         self._replies = ReplyReader()
-        self._out: list[bytes] = []
+        self._out = b""
         self._events: list[ClientEvent] = []
         self._awaited = 1  # replies to what was said
         self._then: Callable[[Reply], None] = self._greeting
@@ -112,11 +101,8 @@ class ClientSession:
 
     def take_output(self) -> bytes:
         """What is to be written now, or nothing."""
-        if not self._out:
-            return b""
-        joined = b"".join(self._out)
-        self._out.clear()
-        return joined
+        out, self._out = self._out, b""
+        return out
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Takes what was read; what it means, in order. Nothing is told after `Broken`."""
@@ -125,17 +111,14 @@ class ClientSession:
             return events
         self._events = events
         try:
+            if self.stage is Stage.HANDSHAKE and data:
+                raise ProtocolError("the server spoke in clear behind STARTTLS", self.stage)
             self._replies.feed(data)
-            while not (self._over or self._replies.empty()):
-                if self.stage is Stage.HANDSHAKE:
-                    raise ProtocolError("the server spoke in clear behind STARTTLS", self.stage)
-                reply = self._replies.next(self.stage)
-                if reply is None:
-                    break
+            while not self._over and (reply := self._replies.next(self.stage)) is not None:
                 self._heard(reply)
         except ProtocolError as error:
             self._over = True
-            self._out.clear()
+            self._out = b""
             events.append(Broken(error))
         if self._over or (self.stage is Stage.IDLE and not self._replies.empty()):
             self.usable = False
@@ -166,7 +149,7 @@ class ClientSession:
         self._rounds = 0
         initial = mechanism.initial()
         words = f"AUTH {mechanism.name}"
-        self.transcript.note(words if initial is None else f"{words} ***")
+        self.transcript.add(words if initial is None else f"{words} ***")
         if initial is not None:
             words += " " + (base64.b64encode(initial).decode() or "=")
         self._say(command(words, Stage.AUTH), Stage.AUTH, self._auth, shown=False)
@@ -198,15 +181,12 @@ class ClientSession:
             mail += f" SIZE={octets}"
         if eight_bit:
             mail += " BODY=8BITMIME"
-        commands = [b"RSET\r\n"] if self._abandoned else []
-        commands.append(command(mail, Stage.MAIL))
-        commands += [command(f"RCPT TO:<{address}>", Stage.RCPT) for address in recipients]
-        commands.append(b"DATA\r\n")
-        self._begin(_Transaction(commands, len(recipients), chunks))
+        rcpts = [f"RCPT TO:<{address}>" for address in recipients]
+        self._begin(_Transaction(len(rcpts), chunks), [mail, *rcpts, "DATA"])
 
     def write_data(self, chunk: bytes) -> None:
         """Some octets of the message that `WantData` asked for, cut anywhere."""
-        self._out.append(self._streaming().stuffer.stuff(chunk))
+        self._out += self._streaming().stuffer.stuff(chunk)
 
     def end_data(self) -> None:
         """The message that `WantData` asked for is whole."""
@@ -234,15 +214,15 @@ class ClientSession:
         self, octets: bytes, stage: Stage, then: Callable[[Reply], None], shown: bool = True
     ) -> None:
         self._nothing_behind()
-        self._out.append(octets)
+        self._out += octets
         if shown:
-            self.transcript.said(octets)
+            self.transcript.add(octets)
         self.stage = stage
         self._then = then
         self._awaited += 1
 
     def _heard(self, reply: Reply) -> None:
-        self.transcript.heard(reply)
+        self.transcript.add(reply)
         if not self._awaited:
             self._unasked(reply)
             return
@@ -251,6 +231,8 @@ class ClientSession:
             self._over = self.stage is not Stage.QUIT
             self.usable = False
         self._then(reply)
+        if self._over and self._transaction is not None:
+            self._finish(abandoned=False)
 
     def _nothing_behind(self) -> None:
         """What stands behind a reply that we act upon was said too early: injected, or spoofed."""
@@ -272,9 +254,11 @@ class ClientSession:
 
     def _yes(self, reply: Reply) -> bool:
         """Whether it is 2yz; False for a no; anything else is not an answer here."""
-        if 300 <= reply.code < 400:
+        if reply.code < 300:
+            return True
+        if reply.code < 400:
             raise ProtocolError(f"the server's {reply.code} is no answer here", self.stage)
-        return reply.good
+        return False
 
     def _decline(self, reply: Reply) -> None:
         self.usable = False
@@ -338,85 +322,104 @@ class ClientSession:
             challenge = text
         answer = self._mechanism.respond(challenge)
         line = "*" if answer is None else base64.b64encode(answer).decode()
-        self.transcript.note("***" if answer else line)
+        self.transcript.add("***" if answer else line)
         self._say(command(line, Stage.AUTH), Stage.AUTH, self._auth, shown=False)
 
     def _quit(self, reply: Reply) -> None:
         self._over = True
         self._events.append(QuitDone())
 
-    def _begin(self, transaction: _Transaction) -> None:
+    def _begin(self, transaction: _Transaction, texts: list[str]) -> None:
+        resetting = self._abandoned
+        if resetting:
+            texts.insert(0, "RSET")
+        said = commands(texts, Stage.MAIL)
+        if not self.capabilities.pipelining:
+            first, *transaction.commands = texts
+            said = command(first, Stage.MAIL)
         self.transcript.clear()
+        self.transcript.add(said)
+        self._out += said
         self._transaction = transaction
-        transaction.resetting = self._abandoned
         self._abandoned = False
-        if self.capabilities.pipelining:
-            commands, transaction.commands = transaction.commands, []
-            self._say(b"".join(commands), Stage.MAIL, self._answered)
-            self._awaited = len(commands)
-        else:
-            self._say(transaction.commands.pop(0), Stage.MAIL, self._answered)
+        self._awaited = len(texts) - len(transaction.commands)
+        self.stage = Stage.MAIL
+        self._then = self._reset if resetting else self._mail
 
-    def _answered(self, reply: Reply) -> None:
-        """One reply of a transaction, in the order of its commands."""
+    def _say_next(self, transaction: _Transaction) -> None:
+        """The command of this stage, where the commands are said step by step."""
+        if self._over:
+            return
+        if self.stage is Stage.DATA and not transaction.accepted:
+            self._finish(abandoned=True)
+        else:
+            text = transaction.commands.pop(0)
+            self._say(command(text, self.stage), self.stage, self._then)
+
+    def _reset(self, reply: Reply) -> None:
         transaction = self._transaction
         assert transaction is not None
-        if transaction.resetting:
-            transaction.resetting = False
-            if reply.code == CLOSING:
-                transaction.mail = reply
-            elif not self._yes(reply):
-                raise ProtocolError(f"the server refuses RSET: {reply.code}", self.stage)
-        elif self.stage is Stage.MAIL:
-            transaction.mail = reply
-            if not self._yes(reply) and not self._awaited:
-                self._finish(abandoned=True)
-                return
-            self.stage = Stage.RCPT
-        elif self.stage is Stage.RCPT:
-            transaction.rcpts.append(reply)
-            if self._yes(reply) and transaction.mail is not None and transaction.mail.good:
-                transaction.accepted = True
-            if len(transaction.rcpts) == transaction.total:
-                self.stage = Stage.DATA
-        elif self.stage is Stage.DATA:
-            self._data(transaction, reply)
-            return
-        else:
-            self._final(transaction, reply)
-            return
         if reply.code == CLOSING:
-            self._finish(abandoned=False)
-        elif transaction.commands:
-            if self.stage is Stage.DATA and not transaction.accepted:
-                self._finish(abandoned=True)
-            else:
-                self._say(transaction.commands.pop(0), self.stage, self._answered)
+            transaction.mail = reply
+        elif not self._yes(reply):
+            raise ProtocolError(f"the server refuses RSET: {reply.code}", self.stage)
+        self._then = self._mail
+        if transaction.commands:
+            self._say_next(transaction)
 
-    def _data(self, transaction: _Transaction, reply: Reply) -> None:
+    def _mail(self, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        transaction.mail = reply
+        if not self._yes(reply) and not self._awaited:
+            self._finish(abandoned=True)
+            return
+        self.stage = Stage.RCPT
+        self._then = self._rcpt
+        if transaction.commands:
+            self._say_next(transaction)
+
+    def _rcpt(self, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        transaction.rcpts.append(reply)
+        if self._yes(reply) and transaction.mail is not None and transaction.mail.good:
+            transaction.accepted = True
+        if len(transaction.rcpts) == transaction.total:
+            self.stage = Stage.DATA
+            self._then = self._data
+        if transaction.commands:
+            self._say_next(transaction)
+
+    def _data(self, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
         transaction.data = reply
         if reply.code >= 400:
             self._finish(abandoned=True)
-        elif reply.code < 300:
+            return
+        if reply.code < 300:
             raise ProtocolError(f"the server's {reply.code} is no answer to DATA", self.stage)
-        elif not transaction.accepted:
+        if not transaction.accepted:
             transaction.lone_dot = True  # RFC 2920 3.1: it must be ended, and means nothing
             self._dot(b".\r\n")
         elif transaction.chunks is None:
             self._nothing_behind()
             self._events.append(WantData())
         else:
-            self._nothing_behind()
-            stuff = transaction.stuffer.stuff
-            self._out += [stuff(chunk) for chunk in transaction.chunks]
-            self._dot(transaction.stuffer.end())
+            stuffer = transaction.stuffer
+            data = [stuffer.stuff(chunk) for chunk in transaction.chunks]
+            self._dot(*data, stuffer.end())
             transaction.dot_sent = True
 
-    def _dot(self, end: bytes) -> None:
-        self.transcript.note("(the message and its final dot)")
-        self._say(end, Stage.DOT, self._answered, shown=False)
+    def _dot(self, *data: bytes) -> None:
+        """Says what is left of the data, its end with it."""
+        self.transcript.add("(the message and its final dot)")
+        self._say(b"".join(data), Stage.DOT, self._final, shown=False)
 
-    def _final(self, transaction: _Transaction, reply: Reply) -> None:
+    def _final(self, reply: Reply) -> None:
+        transaction = self._transaction
+        assert transaction is not None
         self._yes(reply)
         if not transaction.lone_dot:
             transaction.final = reply

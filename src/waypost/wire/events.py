@@ -154,6 +154,16 @@ class MessageDone(msgspec.Struct, frozen=True):
     dot_sent: bool = False
 
     @property
+    def taken(self) -> Reply | None:
+        """The answer by which it was taken for every recipient, or None: it was not."""
+        if self.final is None or not self.final.good:
+            return None
+        for reply in self.rcpts:
+            if reply is None or not reply.good:
+                return None
+        return self.final
+
+    @property
     def postponed(self) -> list[int]:
         """Indexes of recipients that got 452 or 552 after an accepted one (RFC 5321 4.5.3.1.10)."""
         late: list[int] = []

@@ -15,8 +15,12 @@ from waypost.wire.events import Mail, Rcpt
 NAME_OCTETS = 255  # RFC 5321 4.5.3.1.2
 SIZE_DIGITS = 20  # RFC 1870 4
 
-_PATH = re.compile(r'(?:FROM|TO): *<((?:[^"<>]++|"(?:[^"\\]|\\.)*+")*+)>(?: +(.*))?', re.IGNORECASE)
-_BAD_PATH = re.compile(r"(?:FROM|TO): *<[^>]*>(?: .*)?", re.IGNORECASE)
+_PATH = r': *<((?:[^"<>]++|"(?:[^"\\]|\\.)*+")*+)>(?: +(.*))?'
+_BAD_PATH = r": *<[^>]*>(?: .*)?"
+_FROM = re.compile("(?i:FROM)" + _PATH)
+_TO = re.compile("(?i:TO)" + _PATH)
+_BAD_FROM = re.compile("(?i:FROM)" + _BAD_PATH)
+_BAD_TO = re.compile("(?i:TO)" + _BAD_PATH)
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")  # RFC 3461 4
 
@@ -39,43 +43,42 @@ def read_name(argument: str) -> str | None:
 
 def read_mail(argument: str, message_octets: int) -> Mail | str:
     """What stands behind `MAIL `; a declared size beyond `message_octets` is refused."""
-    if argument[:5].upper() != "FROM:":
+    found = _FROM.fullmatch(argument)
+    if found is None:
+        return _UNREADABLE if _BAD_FROM.fullmatch(argument) else _MAIL_SYNTAX
+    rest = found[2]
+    if rest and not rest.isascii():
         return _MAIL_SYNTAX
-    path = _path(argument, _MAIL_SYNTAX)
-    if isinstance(path, str):
-        return path
-    address, rest = path
-    if not rest:
-        return Mail(address, None, False)
-    return _parameters(address, rest, message_octets)
+    address = _address(found[1])
+    if isinstance(address, str):
+        return address
+    return _parameters(address, rest, message_octets) if rest else Mail(address, None, False)
 
 
 def read_rcpt(argument: str) -> Rcpt | str:
     """What stands behind `RCPT `; no parameter is offered."""
-    if argument[:3].upper() != "TO:":
+    found = _TO.fullmatch(argument)
+    if found is None:
+        return _UNREADABLE if _BAD_TO.fullmatch(argument) else _RCPT_SYNTAX
+    rest = found[2]
+    if rest and not rest.isascii():
         return _RCPT_SYNTAX
-    path = _path(argument, _RCPT_SYNTAX)
-    if isinstance(path, str):
-        return path
-    address, rest = path
+    address = _address(found[1])
     if address is None:
         return _UNREADABLE
+    if isinstance(address, str):
+        return address
     return _UNKNOWN if rest else Rcpt(address)
 
 
-def _path(argument: str, syntax: str) -> tuple[Address | None, str] | str:
-    found = _PATH.fullmatch(argument)
-    if found is None:
-        return _UNREADABLE if _BAD_PATH.fullmatch(argument) else syntax
-    text, rest = found.groups("")
-    if not rest.isascii():
-        return syntax
+def _address(text: str) -> Address | str | None:
+    """What stands between the angle brackets: None for nothing, or the line that refuses it."""
     if not text:
-        return None, rest
+        return None
     if text[0] == "@":
         return _ROUTE
     try:
-        return parse(text), rest
+        return parse(text)
     except NonAsciiLocalPart:
         return _NOT_ASCII
     except AddressError:

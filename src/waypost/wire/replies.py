@@ -6,6 +6,8 @@ alone, as some servers' do. Knows nothing of what was asked, nor of what it mean
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from waypost.core.reply import Reply, Stage
@@ -16,6 +18,7 @@ REPLY_LINES = 512
 SHOWN_OCTETS = 60  # of a garbled line, in the error
 
 _CODES = {b"%d" % code: code for code in range(200, 600)}
+_USUAL = re.compile(rb"([2-5]\d\d) ([^\r\n]{0,506})\r\n").match  # one line, within RFC 5321's
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -32,18 +35,19 @@ class Capabilities(msgspec.Struct, frozen=True):
 class ReplyReader:
     """Takes complete replies out of what was read."""
 
-    __slots__ = ("_at", "_buffer", "_code", "_lines", "_octets")
+    __slots__ = ("_at", "_buffer", "_code", "_end", "_lines", "_octets")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._at = 0
+        self._end = 0
         self._code = 0
         self._lines: list[str] = []
         self._octets = 0
 
     def empty(self) -> bool:
         """Nothing is left, not even of a reply that is not complete."""
-        return self._at == len(self._buffer) and not self._lines
+        return self._at == self._end and not self._lines
 
     def closing(self) -> bool:
         """What is left begins with 421."""
@@ -51,12 +55,18 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> None:
         """Appends what was read."""
-        self._buffer = self._buffer[self._at :] + data
+        self._buffer = data if self._at == self._end else self._buffer[self._at :] + data
         self._at = 0
+        self._end = len(self._buffer)
 
     def next(self, stage: Stage) -> Reply | None:
         """The next reply, or None: it is not complete. `stage` goes into the error."""
         buffer = self._buffer
+        if self._at == self._end:
+            return None
+        if not self._lines and (found := _USUAL(buffer, self._at)) is not None:
+            self._at = found.end()
+            return Reply(_CODES[found[1]], (found[2].decode("utf-8", "replace"),))
         while True:
             start = self._at
             end = buffer.find(b"\n", start)

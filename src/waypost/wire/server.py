@@ -8,7 +8,6 @@ by a violation, or by the doer. Knows nothing of keys, senders, messages, socket
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable
 from typing import ClassVar
@@ -56,30 +55,28 @@ _RCPT_LIMIT = "452 4.5.3 Too many recipients in one transaction, send the rest i
 _FAR_TOO_LARGE = "550 5.3.4 The message is far too large, closing the connection"
 
 
-class _Want(enum.IntEnum):
-    """Whose answer is awaited."""
+_Kind = type[ServerEvent]
 
-    NOTHING = 0
-    STARTTLS = 1
-    AUTH = 2
-    MAIL = 3
-    RCPT = 4
-    DATA_START = 5
-    DATA_END = 6
-
-
-_YES = {
-    _Want.AUTH: b"235 2.7.0 Authentication successful\r\n",
-    _Want.MAIL: b"250 OK\r\n",
-    _Want.RCPT: b"250 OK\r\n",
-    _Want.DATA_START: b"354 End data with <CR><LF>.<CR><LF>\r\n",
+_YES: dict[_Kind | None, bytes] = {
+    Auth: b"235 2.7.0 Authentication successful\r\n",
+    Mail: b"250 OK\r\n",
+    Rcpt: b"250 OK\r\n",
+    DataStart: b"354 End data with <CR><LF>.<CR><LF>\r\n",
+}
+_AFTER_YES: dict[_Kind | None, State] = {
+    Auth: State.READY,
+    Mail: State.MAIL,
+    Rcpt: State.RCPT,
+    DataStart: State.RCPT,
+    DataEnd: State.READY,
 }
 
 
 class ServerSession:
     """One connection. `tls`: the handshake was done before (RFC 8314).
 
-    Readable: `ended` (write the output, then close), `tls`, `data_octets` (of the current or the
+    Readable: `ended` (write the output, then close), `tls`, `waiting` (the kind of event that wants
+    its answer, or None; what is read meanwhile is only kept), `data_octets` (of the current or the
     last message, un-dotted).
     """
 
@@ -88,10 +85,11 @@ class ServerSession:
     ) -> None:
         self.ended = False
         self.tls = tls
+        self.waiting: _Kind | None = None
+        self.data_octets = 0
         self._hostname = hostname
         self._limits = limits or ServerLimits()
         self._state = State.STRANGER if tls else State.CLEAR
-        self._want = _Want.NOTHING
         self._greeted = False
         self._lines = CommandLines()
         self._out: list[bytes] = []
@@ -99,7 +97,6 @@ class ServerSession:
         self._exchange: sasl.Exchange | None = None
         self._reader: DataReader | None = None
         self._discarding = False
-        self._octets = 0
         self._refusals = 0
         self._rcpts = 0
         self._rcpts_tried = 0
@@ -108,23 +105,9 @@ class ServerSession:
         self._rcpt: Rcpt | None = None
 
     @property
-    def waiting(self) -> bool:
-        """An event wants its answer; what is read meanwhile is only kept."""
-        return self._want is not _Want.NOTHING
-
-    @property
     def buffered(self) -> int:
         """Octets that were read and not yet looked at."""
-        return len(self._lines)
-
-    @property
-    def in_data(self) -> bool:
-        """Between 354 and the end of data."""
-        return self._reader is not None
-
-    @property
-    def data_octets(self) -> int:
-        return self._octets
+        return self._lines.left
 
     @property
     def authenticated(self) -> bool:
@@ -144,7 +127,7 @@ class ServerSession:
         """Takes what was read, of any length; then ask for events."""
         if self.ended:
             return
-        if self._want is _Want.STARTTLS:
+        if self.waiting is StartTls:
             self._queued = self._violate(_AHEAD_OF_TLS)
         elif not self._greeted:
             self._queued = self._violate(_EARLY)
@@ -155,61 +138,63 @@ class ServerSession:
         """What is to be written now, or nothing; call it when `next_event` gave None."""
         if not self._out:
             return b""
-        joined = b"".join(self._out)
-        self._out.clear()
-        return joined
+        out, self._out = self._out, []
+        return b"".join(out)
 
     def next_event(self) -> ServerEvent | None:
         """The next event, or None: wants more octets, or an answer, or the session has ended."""
         if self._queued is not None:
-            event: ServerEvent | None = self._queued
-            self._queued = None
+            event: ServerEvent | None
+            event, self._queued = self._queued, None
             return event
-        while self._want is _Want.NOTHING and not self.ended:
+        while self.waiting is None and self._lines.left and not self.ended:
             if self._reader is not None:
                 return self._read_data(self._reader)
             line = self._lines.line()
             if line is None:
                 return None
-            event = self._fault(line) if isinstance(line, Fault) else self._line(line)
+            event = self._line(line) if isinstance(line, bytes) else self._fault(line)
             if event is not None:
                 return event
         return None
 
     def accept(self) -> None:
         """Answers what waits with its yes: 235, 250 or 354. A message's end has none of its own."""
-        want = self._want
+        want = self.waiting
         line = _YES.get(want)
         if line is None:
             raise ValueError("nothing waits that could be accepted")
-        self._want = _Want.NOTHING
-        if want is not _Want.DATA_START:
-            self._accepted(want)
-        elif self._lines.empty():
+        self.waiting = None
+        if want is Rcpt:
+            self._count_rcpt()
+        elif want is DataStart:
+            if self._lines.left:
+                self._queued = self._violate(_AHEAD)
+                return
             self._reader = DataReader()
             self._discarding = False
-            self._octets = 0
-        else:
-            self._queued = self._violate(_AHEAD)
-            return
+            self.data_octets = 0
+        self._state = _AFTER_YES[want]
         self._out.append(line)
 
     def answer(self, line: str, end: bool = False) -> None:
         """Answers what waits with a line (no CR LF); 2yz is a yes. `end`: the session is over."""
-        want, self._want = self._want, _Want.NOTHING
+        want = self.waiting
         yes = line[:1] == "2"
-        if want in (_Want.NOTHING, _Want.STARTTLS) or (yes and want is _Want.DATA_START):
-            self._want = want
+        if want is None or want is StartTls or (yes and want is DataStart):
             raise ValueError("this answer fits nothing that waits")
+        self.waiting = None
         if yes:
-            self._accepted(want)
-        elif want in (_Want.DATA_START, _Want.DATA_END):
+            if want is Rcpt:
+                self._count_rcpt()
+            self._state = _AFTER_YES[want]
+        elif want is DataStart or want is DataEnd:
             self._state = State.READY
         self._say(line)
         if end:
             self.ended = True
         elif not yes:
-            if want is _Want.DATA_START and not self._lines.empty():
+            if want is DataStart and self._lines.left:
                 self._queued = self._violate(_AHEAD)
             else:
                 self._queued = self._counted()
@@ -230,9 +215,9 @@ class ServerSession:
 
     def tls_started(self) -> None:
         """The handshake that `StartTls` asked for is done: all starts anew (RFC 3207 4.2)."""
-        if self._want is not _Want.STARTTLS:
+        if self.waiting is not StartTls:
             raise ValueError("no handshake was asked for")
-        self._want = _Want.NOTHING
+        self.waiting = None
         self.tls = True
         self._state = State.STRANGER
         self._lines = CommandLines()
@@ -260,19 +245,10 @@ class ServerSession:
             self._queued = self._counted()
         return Refused(verb, line)
 
-    def _accepted(self, want: _Want) -> None:
-        if want is _Want.MAIL:
-            self._state = State.MAIL
-            self._rcpts = 0
-            self._rcpts_tried = 0
-            self._distinct.clear()
-        elif want is _Want.RCPT:
-            self._state = State.RCPT
-            self._rcpts += 1
-            if self._distinct_max is not None and self._rcpt is not None:
-                self._distinct.add(self._rcpt.address.key)
-        else:  # AUTH, and the end of a message
-            self._state = State.READY
+    def _count_rcpt(self) -> None:
+        self._rcpts += 1
+        if self._distinct_max is not None and self._rcpt is not None:
+            self._distinct.add(self._rcpt.address.key)
 
     def _fault(self, fault: Fault) -> ServerEvent:
         if fault is Fault.ENDLESS:
@@ -283,8 +259,7 @@ class ServerSession:
     def _line(self, line: bytes) -> ServerEvent | None:
         if self._exchange is not None:
             return self._auth_line(line)
-        ascii_only = line.isascii()
-        text = line.decode("ascii" if ascii_only else "utf-8", "surrogateescape")
+        text = line.decode("utf-8", "surrogateescape")
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
         entry = TABLE.get((self._state, verb))
@@ -293,17 +268,16 @@ class ServerSession:
             entry = TABLE[self._state, OTHER]
         if len(line) > LINE_OCTETS - 2 and len(line) > _LINE_OCTETS.get(verb, LINE_OCTETS) - 2:
             return self._refuse(verb, _TOO_LONG)
-        if ascii_only:
-            clean = text.isprintable()
-        else:  # 8-bit only where an address may stand, so that its sender learns what is wrong
-            clean = verb in ("MAIL", "RCPT") and not _CONTROL.search(text)
-        if not clean or not text:
+        if not (text.isascii() and text.isprintable() and text) and (
+            # 8-bit only where an address may stand, so that its sender learns what is wrong.
+            verb not in ("MAIL", "RCPT") or _CONTROL.search(text)
+        ):
             return self._refuse(verb, _BAD_OCTETS)
         if isinstance(entry, str):
             if entry[0] == "2":
                 self._say(entry)
                 return None
-            if verb == "DATA" and self.authenticated and not self._lines.empty():
+            if verb == "DATA" and self.authenticated and self._lines.left:
                 return self._violate(_AHEAD)  # a message body would be read as commands
             return self._refuse(verb, entry)
         return self._DEEDS[entry](self, argument.strip(" "), verb)
@@ -321,7 +295,7 @@ class ServerSession:
     def _auth_step(self, exchange: sasl.Exchange, step: Auth | str) -> ServerEvent | None:
         self._exchange = None
         if isinstance(step, Auth):
-            self._want = _Want.AUTH
+            self.waiting = Auth
             return step
         if step.startswith("334"):
             self._exchange = exchange
@@ -330,19 +304,17 @@ class ServerSession:
         return self._refuse("AUTH", step)
 
     def _read_data(self, reader: DataReader) -> ServerEvent | None:
-        data = self._lines.take()
-        if not data:
-            return None
-        piece, behind = reader.feed(data)
-        self._octets = reader.octets
+        piece, behind = reader.feed(self._lines.take())
+        self.data_octets = reader.octets
         chunk = DataChunk(piece) if piece and not self._discarding else None
         if behind is None:
             if reader.octets > 2 * self._limits.message_octets:
                 return self._violate(_FAR_TOO_LARGE)
             return chunk
         self._reader = None
-        self._lines.feed(behind)
-        self._want = _Want.DATA_END
+        if behind:
+            self._lines.feed(behind)
+        self.waiting = DataEnd
         end = DataEnd(reader.octets)
         if chunk is None:
             return end
@@ -350,7 +322,7 @@ class ServerSession:
         return chunk
 
     def _hello(self, argument: str, verb: str) -> ServerEvent | None:
-        if not self._lines.empty():  # RFC 2920 3.1: the last of its group
+        if self._lines.left:  # RFC 2920 3.1: the last of its group
             return self._violate(_AHEAD)
         name = grammar.read_name(argument)
         if name is None:
@@ -371,11 +343,11 @@ class ServerSession:
         return Hello(name, verb == "EHLO")
 
     def _starttls(self, argument: str, verb: str) -> ServerEvent | None:
-        if not self._lines.empty():
+        if self._lines.left:
             return self._violate(_AHEAD_OF_TLS)
         if argument:
             return self._refuse(verb, _NO_ARGUMENT)
-        self._want = _Want.STARTTLS
+        self.waiting = StartTls
         self._say("220 2.0.0 Ready to start TLS")
         return StartTls()
 
@@ -390,7 +362,10 @@ class ServerSession:
         mail = grammar.read_mail(argument, self._limits.message_octets)
         if not isinstance(mail, Mail):
             return self._refuse(verb, mail)
-        self._want = _Want.MAIL
+        self._rcpts = 0
+        self._rcpts_tried = 0
+        self._distinct.clear()
+        self.waiting = Mail
         return mail
 
     def _rcpt_to(self, argument: str, verb: str) -> ServerEvent | None:
@@ -405,15 +380,15 @@ class ServerSession:
         if full and rcpt.address.key not in self._distinct:
             return self._refuse(verb, _RCPT_LIMIT, self._rcpts_tried > RCPTS_TRIED)
         self._rcpt = rcpt
-        self._want = _Want.RCPT
+        self.waiting = Rcpt
         return rcpt
 
     def _data(self, argument: str, verb: str) -> ServerEvent | None:
-        if not self._lines.empty():
+        if self._lines.left:
             return self._violate(_AHEAD)
         if argument:
             return self._refuse(verb, _NO_ARGUMENT)
-        self._want = _Want.DATA_START
+        self.waiting = DataStart
         return DataStart()
 
     def _rset(self, argument: str, verb: str) -> ServerEvent | None:

@@ -15,28 +15,18 @@ _CUT = "\n[...]\n"
 
 
 class Transcript:
-    """Of one connection, from its beginning or from the last `clear` on."""
+    """Of one connection, from its beginning or from the last `clear` on.
 
-    __slots__ = ("_entries",)
+    `add` takes commands as they were written (octets), a line that stands for what is not shown, as
+    a secret (text), or a reply.
+    """
+
+    __slots__ = ("_entries", "add", "clear")
 
     def __init__(self) -> None:
         self._entries: list[bytes | str | Reply] = []
-
-    def clear(self) -> None:
-        """Forgets all."""
-        self._entries = []
-
-    def said(self, commands: bytes) -> None:
-        """One or more commands as written. A secret is given to `note` instead, masked."""
-        self._entries.append(commands)
-
-    def note(self, text: str) -> None:
-        """A line of the client's that is not shown as written."""
-        self._entries.append(text)
-
-    def heard(self, reply: Reply) -> None:
-        """A reply of the server's."""
-        self._entries.append(reply)
+        self.add = self._entries.append
+        self.clear = self._entries.clear
 
     def text(self) -> str:
         """All of it; where it is too long, its beginning and its end."""

@@ -1,11 +1,13 @@
-"""`waypost upstream`: add, list, show, set, pause, resume, trust, remove.
+"""`waypost upstream`: add, test, list, show, set, pause, resume, trust, remove, detect.
 
-Promises that a password is read from a file or standard input, at once, and never printed. Knows
-nothing of what the servers say.
+Promises that a password is read from a file or standard input, at once, and never printed, and that
+what fails its test is saved only with --no-test. Knows nothing of what the servers say.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -24,6 +26,7 @@ from waypost.cli.base import (
 )
 from waypost.core.errors import UsageError
 
+SAVE_ANYWAY = "not saved; --no-test saves it all the same"
 OWNER = "Its owner; without it, the operator."
 _COLUMNS = {
     "NAME": "name",
@@ -94,7 +97,7 @@ def add(
     context: click.Context, /, name: str, account: str | None, for_account: str | None, **flags: Any
 ) -> None:
     """Add a server, and its sender. Neither --account nor --for: everybody may use the sender."""
-    from waypost.desk import upstreams
+    from waypost.desk.connection import trial
 
     if flags["sender"] is None:
         raise UsageError("--sender is needed: the address that mail through it is From", "sender")
@@ -103,13 +106,12 @@ def add(
     if account is not None and for_account is not None:
         raise UsageError("--account and --for exclude each other", "account")
     call = context.find_object(Call) or Call()
-    _changed(
-        call,
-        context,
-        upstreams.add(
-            call.desk(), name, _said(context, flags), account=account, for_account=for_account
-        ),
-    )
+    fields, trying = _said(context, flags), _trial(call, test=not flags["no_test"])
+    with _told(call, SAVE_ANYWAY):
+        made = trial.add(
+            call.desk(), trying, name, fields, account=account, for_account=for_account
+        )
+    _changed(call, context, made)
 
 
 @upstream.command(name="set")
@@ -119,12 +121,34 @@ def add(
 @click.pass_context
 def set_(context: click.Context, /, name: str, account: str | None, **flags: Any) -> None:
     """Change a server. A new host, port or user name asks for the password again."""
-    from waypost.desk import upstreams
+    from waypost.desk.connection import trial
 
     call = context.find_object(Call) or Call()
-    _changed(
-        call, context, upstreams.change(call.desk(), name, _said(context, flags), account=account)
+    fields, trying = _said(context, flags), _trial(call, test=not flags["no_test"])
+    with _told(call, SAVE_ANYWAY):
+        made = trial.change(call.desk(), trying, name, fields, account=account)
+    _changed(call, context, made)
+
+
+@upstream.command()
+@click.argument("name")
+@account_option(help=OWNER)
+@click.option("--send-to", metavar="ADDRESS", help="Send a real mail there too.")
+@pass_call
+def test(call: Call, name: str, account: str | None, send_to: str | None) -> int:
+    """Try a server step by step, and say what to change where it fails."""
+    from waypost.desk.connection import trial
+
+    view = trial.test(
+        call.desk(), _trial(call, say=out.line), name, account=account, send_to=send_to
     )
+    if call.json:
+        call.thing(view)
+    elif view.ok:
+        out.line(f"{name} works")
+    else:
+        _diagnosed(view, out.line)
+    return 0 if view.ok else 1
 
 
 @upstream.command(name="list")
@@ -185,12 +209,18 @@ def resume(call: Call, name: str, account: str | None) -> None:
 @upstream.command()
 @click.argument("name")
 @account_option(help=OWNER)
+@click.option("--no-test", is_flag=True, help="Trust what the next connection shows.")
 @pass_call
-def trust(call: Call, name: str, account: str | None) -> None:
+def trust(call: Call, name: str, account: str | None, no_test: bool) -> None:
     """Accept the certificate that it shows now in the place of the pinned one."""
-    from waypost.desk import upstreams
+    from waypost.desk.connection import trial
 
-    call.thing(upstreams.trust(call.desk(), name, account=account))
+    with _told(call, "nothing was changed"):
+        view = trial.trust(call.desk(), _trial(call, test=not no_test), name, account=account)
+    if not call.json:
+        out.line(f"was  {out.plain(view.old)}")
+        out.line(f"now  {view.new}")
+    call.thing(view, leave_out=("old", "new") if not call.json else ())
 
 
 @upstream.command()
@@ -203,6 +233,73 @@ def remove(call: Call, name: str, account: str | None, fail: bool) -> None:
     from waypost.desk import upstreams
 
     call.thing(upstreams.remove(call.desk(), name, account=account, fail=fail))
+
+
+@upstream.command()
+@click.argument("address")
+@pass_call
+def detect(call: Call, address: str) -> None:
+    """Which provider an address is with, by its DNS, and what to enter for it."""
+    from waypost.desk.connection.detect import detect as detected
+    from waypost.transport.check.lookup import DnsLookup
+
+    view = detected(DnsLookup(), address)
+    if call.json:
+        call.thing(view)
+        return
+    call.thing(view, leave_out=("hints",))
+    for hint in view.hints:
+        out.line(f"- {hint}")
+
+
+def _trial(call: Call, *, test: bool = True, say: Callable[[str], None] = out.note) -> Any:
+    """How a server is tried here; each step is shown as it ends, unless it is all one JSON."""
+    from waypost.clock import SystemClock
+    from waypost.desk.connection.trial import Trial
+    from waypost.transport.check.run import Setup
+    from waypost.transport.link.guard import make_guard
+
+    config = call.config
+    guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
+
+    def told(step: Any) -> None:
+        if not call.json:
+            sign = "ok  " if step.ok else "FAIL"
+            say(f"{sign} {step.name:<11} {step.ms:>6} ms  {step.detail}".rstrip())
+
+    return Trial(Setup(config.hostname, guard, SystemClock()), told, test)
+
+
+@contextlib.contextmanager
+def _told(call: Call, after: str) -> Iterator[None]:
+    """A failed test is shown in full, and is exit 1."""
+    from waypost.desk.connection.views import TestFailed
+
+    try:
+        yield
+    except TestFailed as failed:
+        if call.json:
+            call.thing(failed.view)
+        else:
+            _diagnosed(failed.view, out.note)
+        forbidden = failed.view.diagnosis == "address_not_allowed"
+        out.note(f"waypost: {failed.public} ({'not saved' if forbidden else after})")
+        raise click.exceptions.Exit(1) from None
+
+
+def _diagnosed(view: Any, say: Callable[[str], None]) -> None:
+    """A diagnosis in plain words."""
+    say(f"{view.diagnosis}: {view.title}")
+    say("Likely causes:")
+    for number, cause in enumerate(view.causes, 1):
+        say(f"  {number}. {cause}")
+    say(f"What to do: {view.fix}")
+    for place in view.would_work:
+        say(f"Would work: port {place.port} with encryption {place.encryption}")
+    if view.transcript:
+        say("Transcript:")
+        for line in view.transcript.splitlines():
+            say(f"  {line}")
 
 
 def _said(context: click.Context, flags: dict[str, Any]) -> Any:

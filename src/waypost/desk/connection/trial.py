@@ -54,7 +54,7 @@ def test(
     to = None if send_to is None else address_of(send_to, "send_to")
     view = upstreams.show(desk, name, account=account)
     upstream = upstreams.load(desk, name, account=account)
-    sender = parse_address(view.senders[-1]) if view.senders else None
+    sender = parse_address(view.senders[0]) if view.senders else None
     if to is not None and sender is None:
         raise UsageError("no sender is bound to it: a test mail needs one", "send_to")
     return _tried(desk, trial, upstream, Wanted(sender, to))
@@ -89,11 +89,11 @@ def change(
     """`upstreams.change`; what touches the connection is tested first, as in `add`."""
     was = upstreams.show(desk, name, account=account)
     touched = any(getattr(fields.form, field) is not UNSET for field in _TOUCHING)
-    if touched or fields.password is not UNSET or fields.sender is not UNSET:
-        if trial.test or was.account is not None:
-            made = upstreams.draft(desk, name, fields, account=account)
-            bound = parse_address(was.senders[-1]) if was.senders else None
-            fields = _proved(desk, trial, made, fields, bound)
+    touched = touched or fields.password is not UNSET or fields.sender is not UNSET
+    if touched and (trial.test or was.account is not None):
+        made = upstreams.draft(desk, name, fields, account=account)
+        bound = parse_address(was.senders[0]) if was.senders else None
+        fields = _proved(desk, trial, made, fields, bound)
     return upstreams.change(desk, name, fields, account=account)
 
 

@@ -65,8 +65,7 @@ def _body(letter: Letter, mark: str) -> Part:
 def _text(subtype: str, text: str) -> Part:
     encoding, octets = text_body(text)
     head = (
-        f"Content-Type: text/{subtype}; charset=utf-8\r\n"
-        f"Content-Transfer-Encoding: {encoding}\r\n"
+        f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n"
     )
     return head, octets
 

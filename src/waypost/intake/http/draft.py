@@ -32,6 +32,7 @@ class Refused(Exception):
         super().__init__(refusal.text)
         self.refusal = refusal
         self.field = field
+        self.sender = ""  # who it would have been from, for the log
 
 
 def wrong(text: str, field: str = "", reason: Reason = Reason.MALFORMED) -> Refused:

@@ -1,8 +1,8 @@
 """How text and octets are written for mail: header fields, parameters, bodies.
 
 Promises lines of at most 76 octets where the text allows it and never over 998, ASCII alone, and no
-line end that was not meant (its callers refuse control characters before). Knows nothing of messages
-and of what a field means.
+line end that was not meant (its callers refuse control characters before). Knows nothing of
+messages and of what a field means.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FOLD = re.compile(r" +(?=[^ ])")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _PLAIN = bytes([9, 10, 13, *range(32, 127)])
-_NOT_EXTENDED = re.compile(r'[^ !#-\[\]-~]')
+_NOT_EXTENDED = re.compile(r"[^ !#-\[\]-~]")
 
 
 def text_field(name: str, text: str) -> str:

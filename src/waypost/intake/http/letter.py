@@ -36,8 +36,11 @@ _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,127}"
 _TYPE = re.compile(rf'{_TOKEN}/{_TOKEN}(?: ?; ?{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]{{0,127}}"))*')
 _CONTENT_ID = re.compile(r"[!-;=?-~]{1,250}")
 _OWNED = frozenset(
-    "from sender reply-to to cc bcc subject date message-id received return-path mime-version"
-    " dkim-signature delivered-to authentication-results".split()
+    {
+        *("from", "sender", "reply-to", "to", "cc", "bcc", "subject", "date", "message-id"),
+        *("received", "return-path", "mime-version", "dkim-signature", "delivered-to"),
+        "authentication-results",
+    }
 )
 _OWNED_PREFIXES = ("content-", "resent-", "x-waypost-", "arc-")
 _TYPES_LENGTH = 255
@@ -53,7 +56,7 @@ class File(msgspec.Struct):
 
 
 class Letter(msgspec.Struct):
-    """A message that may be written: pairs are (display name, address); `everyone` is who gets it."""
+    """A message that may be written. Pairs: display name, address. `everyone` gets it."""
 
     sender: Address
     sender_name: str
@@ -248,8 +251,7 @@ def _content_type(found: Attachment, place: str) -> str:
         )
     if given.lower().startswith(("multipart/", "message/")):
         raise wrong(  # RFC 2046 5.1 and 5.2.1: these may not be base64, as attachments are
-            f"{place}.contentType cannot be a message or a multipart:"
-            " use application/octet-stream",
+            f"{place}.contentType cannot be a message or a multipart: use application/octet-stream",
             "attachments",
         )
     return given
@@ -257,6 +259,4 @@ def _content_type(found: Attachment, place: str) -> str:
 
 def _no_control(text: str, field: str, place: str) -> None:
     if not text.isprintable() and _CONTROL.search(text):
-        raise wrong(
-            f"{place} holds a line end or another control character: take it out", field
-        )
+        raise wrong(f"{place} holds a line end or another control character: take it out", field)

@@ -15,6 +15,7 @@ import msgspec
 
 from waypost.core import ident
 from waypost.store.connect import connect, transaction
+from waypost.store.idempotency import KEPT_MS
 from waypost.store.read.book import Look
 
 STEP_ROWS = 200
@@ -107,6 +108,11 @@ class Upkeep:
         ):
             values = (now_ms - bound, STEP_ROWS)
             done += look.run(f"DELETE FROM {sql} < ? LIMIT ?)", values)
+        done += look.run(
+            "DELETE FROM idempotency WHERE (account_id, key, number) IN"
+            " (SELECT account_id, key, number FROM idempotency WHERE at < ? LIMIT ?)",
+            (now_ms - KEPT_MS, STEP_ROWS),
+        )
         day = now_ms // DAY_MS - PLACE_DAYS
         return done + look.run(
             "DELETE FROM place WHERE (scope, scope_id, day) IN"

@@ -31,6 +31,7 @@ from waypost.core.message import (
     SpoolPart,
 )
 from waypost.core.verdict import Reason, Refusal
+from waypost.store import idempotency
 from waypost.store.directory import Loaded
 from waypost.store.sqlite import caps
 from waypost.store.sqlite.batch import Batch
@@ -130,6 +131,9 @@ def accept(batch: Batch, op: Accept) -> Kept:
     directory = facts.directory
     if acceptance.generation != directory.generation and _differs(acceptance, facts):
         return Kept(Changed())
+    earlier = idempotency.taken(batch, acceptance)
+    if earlier is not None:
+        return Kept(Committed(earlier, 0, repeat_of=earlier, key_taken=True))
     keyed = acceptance.key_id is not None
     hashed = repeat_hash(acceptance.message_id) if keyed else None
     addressees, first = _left(batch, acceptance, hashed)
@@ -158,6 +162,7 @@ def accept(batch: Batch, op: Accept) -> Kept:
     enabled = directory.accounts[acceptance.account_id].enabled
     claimed = may and enabled and op.wants is not None and op.wants(acceptance)
     _add(batch, acceptance, addressees, put, op.claim if claimed else 0, hashed)
+    idempotency.take(batch, acceptance)
     waits = put.reason or (sender.held and f"the sender is held: {sender.held}")
     parcel = _parcel(acceptance, addressees, put.due_ms) if claimed else None
     return Kept(Committed(acceptance.id, count), parcel, waits, put.due_ms)

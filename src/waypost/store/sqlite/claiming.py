@@ -9,7 +9,7 @@ schedules.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import apsw
@@ -17,6 +17,7 @@ import msgspec
 
 from waypost.core import ident
 from waypost.core.event import Event, Kind
+from waypost.core.facts import Account
 from waypost.core.lifecycle import State
 from waypost.core.message import Parcel, Result, SpoolPart
 from waypost.store.contract import Lane
@@ -44,8 +45,8 @@ PUT_OFF = (
     " AND account_id = ? AND due = ? AND message_id = ?"
 )
 SELECT_MESSAGE = (
-    "SELECT m.from_address, m.eight_bit, b.octets, b.spool, b.spool_offset, b.spool_octets"
-    " FROM message m JOIN body b ON b.message_id = m.id WHERE m.id = ?"
+    "SELECT m.from_address, m.eight_bit, b.octets, b.spool, b.spool_offset, b.spool_octets,"
+    " m.hold_until FROM message m JOIN body b ON b.message_id = m.id WHERE m.id = ?"
 )
 SELECT_ADDRESSES = (
     "SELECT number, address FROM recipient WHERE message_id = ? AND state = 0 ORDER BY number"
@@ -73,16 +74,20 @@ class DueRow(msgspec.Struct, frozen=True, array_like=True):
     day: int
 
 
-def lanes_of(db: apsw.Connection, sender_id: int) -> list[Lane]:
-    """The lanes of a sender that hold anything unclaimed."""
+def lanes_of(
+    db: apsw.Connection, sender_ids: Iterable[int], accounts: Mapping[int, Account]
+) -> list[Lane]:
+    """The lanes of these senders that hold anything unclaimed, of accounts that may send."""
     found: list[Lane] = []
-    account_id = -1
-    while True:
-        row: Any = db.execute(NEXT_LANE, (sender_id, account_id)).fetchone()
-        if row is None:
-            return found
-        account_id = row[0]
-        found.append(Lane(sender_id, account_id, row[1]))
+    for sender_id in sender_ids:
+        row: Any = db.execute(NEXT_LANE, (sender_id, -1)).fetchone()
+        while row is not None:
+            account_id, due_ms = row
+            account = accounts.get(account_id)
+            if account is not None and account.enabled:
+                found.append(Lane(sender_id, account_id, due_ms))
+            row = db.execute(NEXT_LANE, (sender_id, account_id)).fetchone()
+    return found
 
 
 class Claim:
@@ -190,7 +195,7 @@ class Claim:
 def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel:
     """The message of a queue row, with the recipients that are still queued."""
     message: Any = db.execute(SELECT_MESSAGE, (row.message_id,)).fetchone()
-    from_address, eight_bit, octets, spool, offset, spool_octets = message
+    from_address, eight_bit, octets, spool, offset, spool_octets, hold_until = message
     addresses: list[Any] = db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
     return Parcel(
         id=row.message_id,
@@ -202,7 +207,7 @@ def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel:
         rest=SpoolPart(spool, offset, spool_octets) if spool else b"",
         octets=len(octets) + spool_octets,
         eight_bit=bool(eight_bit),
-        accepted_ms=ident.milliseconds(row.message_id),
+        accepted_ms=max(ident.milliseconds(row.message_id), hold_until),
         attempt=row.attempt,
         tries=row.tries,
         first_try_ms=row.first_try_ms,

@@ -4,6 +4,9 @@
     writer thread   COMMIT (the sync to disk), and the wait for a lock that a command holds
     checkpointer    moves the write-ahead log into the database, beside the commits
 
+Where several processes serve, a batch first takes its turn (`several/turn`): on the loop if nobody
+is there, else waiting in the thread, and then with all that came in meanwhile.
+
 No timer: a lone member starts at the end of the loop's present round. The statements run on the
 loop, since a thread that runs many small ones beside a busy loop waits for the GIL after each.
 
@@ -26,6 +29,7 @@ import apsw
 
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.store.connect import connect, roll_back, trouble
+from waypost.store.several.turn import Turn
 from waypost.store.sqlite.batch import Batch
 
 LOCK_WAIT_MS = 10_000  # how long a command may hold the write lock before members are refused
@@ -62,6 +66,7 @@ class Committer:
 
     def __init__(self, data: Path, db: apsw.Connection, begin: Begin) -> None:
         self.broken: StoreBroken | None = None
+        self.turn: Turn | None = None  # of several processes
         self._db = db
         self._begin = begin
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,6 +116,8 @@ class Committer:
         self._checkpoints.put(False)
         await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._checkpointer.join)
+        if self.turn is not None:
+            self.turn.close()
 
     # On the loop.
 
@@ -127,6 +134,9 @@ class Committer:
         self._enter(members, self._fill)
 
     def _enter(self, members: list[Op], then: Callable[[list[Op]], None]) -> None:
+        if self.turn is not None and not self.turn.try_take():
+            self._jobs.put(lambda: self._wait_for_lock(members, then))
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except apsw.BusyError:
@@ -140,10 +150,13 @@ class Committer:
     def _entered(
         self, members: list[Op], then: Callable[[list[Op]], None], error: apsw.Error | None
     ) -> None:
-        if error is None:
-            then(members)
-        else:
+        if error is not None:
             self._refuse(members, error)
+            return
+        if then == self._fill:
+            members += self._waiting
+            self._waiting = []
+        then(members)
 
     def _fill(self, members: list[Op]) -> None:
         try:
@@ -191,6 +204,7 @@ class Committer:
 
     def _refuse(self, members: list[Op], error: Exception) -> None:
         roll_back(self._db)
+        self._end_turn()
         again: list[Op] = []
         for op in members:
             if op.patient and not self._closed and self.broken is None:
@@ -225,6 +239,10 @@ class Committer:
         """A sync elsewhere failed (a large body): nothing may be committed from now on."""
         self.broken = error
 
+    def _end_turn(self) -> None:
+        if self.turn is not None:
+            self.turn.release()
+
     # In the writer thread.
 
     def _write(self) -> None:
@@ -237,6 +255,8 @@ class Committer:
 
     def _wait_for_lock(self, members: list[Op], then: Callable[[list[Op]], None]) -> None:
         failed: apsw.Error | None = None
+        if self.turn is not None:
+            self.turn.take()
         self._db.set_busy_timeout(LOCK_WAIT_MS)
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -252,6 +272,8 @@ class Committer:
         except Exception as error:  # noqa: BLE001  (told to every member)
             failed = error
         more = self._close_gap and failed is None
+        if not more:
+            self._end_turn()
         self._tell(lambda: self._committed(members, failed, more))
         if more:
             # The members have their answer; nobody writes now, so the log can be emptied to its
@@ -260,6 +282,7 @@ class Committer:
             self._close_gap = False
             with contextlib.suppress(apsw.Error):  # never owed: the log is synced
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._end_turn()
             self._tell(self._start)
         elif self._pages >= self._checkpoint_at and not self._checkpointing:
             self._checkpointing = True

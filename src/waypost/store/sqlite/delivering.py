@@ -36,7 +36,7 @@ def key_of(claim: int, parcel: Parcel) -> tuple[int, int, int, int, int]:
 
 def results_json(results: tuple[Result, ...]) -> str:
     """As the attempt's row keeps them: [[number, state, code, text], …]."""
-    rows = [(r.number, int(r.state), r.code, r.text) for r in results]
+    rows = [(r.number, r.state, r.code, r.text) for r in results]
     return _encode(rows).decode()
 
 
@@ -111,7 +111,8 @@ class Record(Deed):
             self._requeue(batch)
         else:
             batch.unqueued.append(key_of(self.claim, parcel))
-        self._tell_of(batch)
+        if counts.failed or attempt.uncertain:
+            self._tell_of(batch)
         self.settled = self._settle(counts)
         self.balance = batch.balances.get(parcel.account_id)
 

@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from waypost.core.lifecycle import REFUNDED, State, Status, status
+from waypost.core.lifecycle import REFUNDED, State, status
 from waypost.core.message import Result
 from waypost.store.sqlite.batch import EXPIRE_BODY, Batch
 
@@ -39,10 +39,6 @@ class Counts(msgspec.Struct, frozen=True):
     failed: int
     cancelled: int
 
-    @property
-    def status(self) -> Status:
-        return status(self.queued, self.sent, self.failed, self.cancelled)
-
 
 def end(
     batch: Batch,
@@ -60,26 +56,24 @@ def end(
     earlier rows must have been flushed. The queue row is left to the caller.
     """
     row: Any = before or batch.db.execute(SELECT_COUNTS, (message_id,)).fetchone()
-    account_id, *counted = row
-    by_state = dict(zip(State, counted, strict=True))
+    account_id, *counted = row  # by state, in the order of its numbers
     results = tuple(results)
-    if len(results) != by_state[State.QUEUED]:
+    if len(results) != counted[State.QUEUED]:
         queued = {number for (number,) in batch.db.execute(SELECT_QUEUED, (message_id,))}
         results = tuple(result for result in results if result.number in queued)
     refunded = 0
     for result in results:
-        ended = None if result.state is State.QUEUED else batch.now_ms
-        batch.outcomes.append(
-            (int(result.state), result.code, result.text, ended, message_id, result.number)
-        )
-        by_state[State.QUEUED] -= 1
-        by_state[result.state] += 1
-        if result.state in REFUNDED:
+        state = result.state
+        ended = None if state is State.QUEUED else batch.now_ms
+        batch.outcomes.append((state, result.code, result.text, ended, message_id, result.number))
+        counted[State.QUEUED] -= 1
+        counted[state] += 1
+        if state in REFUNDED:
             refunded += 1
             batch.book(account_id, 1, "refund", message_id, result.number)
-    counts = Counts(*by_state.values())
+    counts = Counts(*counted)
     ended_at = None if counts.queued else batch.now_ms
-    batch.ended.append((counts.status.value, *by_state.values(), refunded, ended_at, message_id))
+    batch.ended.append((status(*counted), *counted, refunded, ended_at, message_id))
     gone = None if counts.queued else _part_with_body(batch, message_id, counts, keep, spooled)
     return counts, gone
 

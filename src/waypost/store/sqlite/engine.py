@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
@@ -19,7 +19,6 @@ from waypost.core.address import Address
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.event import Event
 from waypost.core.facts import Directory
-from waypost.core.lifecycle import Status
 from waypost.core.message import (
     Acceptance,
     Attempt,
@@ -34,15 +33,19 @@ from waypost.store import locks
 from waypost.store.connect import Paths, connect, prepare, trouble
 from waypost.store.contract import Lane, RefusalNote, Taker
 from waypost.store.directory import Opener
+from waypost.store.idempotency import Answers
 from waypost.store.known import Known, Settings
 from waypost.store.migrate import open_migrated
+from waypost.store.read import settled as state
+from waypost.store.several.crew import Crew
+from waypost.store.several.turn import Turn
 from waypost.store.shared import Shared
 from waypost.store.sqlite import notes
 from waypost.store.sqlite.accepting import Accept
 from waypost.store.sqlite.batch import Batch
 from waypost.store.sqlite.claiming import Adopt, Claim, claims_from, lanes_of
 from waypost.store.sqlite.committer import Committer, Op
-from waypost.store.sqlite.delivering import Record, Release, enhanced
+from waypost.store.sqlite.delivering import Record, Release
 from waypost.store.sqlite.ending import Keep
 from waypost.store.sqlite.files import Files, sweep
 from waypost.store.waiting import Waiting
@@ -52,13 +55,8 @@ SENDERS_A_ROUND = 64  # looked at before the loop gets a turn
 SLOW_POLL_S = 0.05  # for the outcome of a message that another process delivers
 WEEK_MS = 7 * 86_400_000
 
-SELECT_SETTLED = "SELECT status, queued, sent, failed, cancelled FROM message WHERE id = ?"
-SELECT_FIRST_REFUSED = (
-    "SELECT code, text FROM recipient WHERE message_id = ? AND state = 2 ORDER BY number LIMIT 1"
-)
-SELECT_WAITING = "SELECT due, attempt, reason FROM queue WHERE message_id = ? AND claim = 0"
-SELECT_LAST = "SELECT max(id) FROM message"
-SELECT_ATTEMPTED = "SELECT 1 FROM attempt WHERE message_id = ? LIMIT 1"
+
+_T = TypeVar("_T")
 
 
 class Engine:
@@ -78,11 +76,13 @@ class Engine:
         self._known = Known(settings, self._reader, self._shared)
         self._committer = Committer(settings.data, db, self._begin)
         self._waiting = Waiting()
+        self.answers = Answers(self._reader, self._submit, settings.clock, settings.data, worker)
         self._files = Files(settings.data, worker)
         self._claimed: set[int] = set()
         self._fresh: set[int] = set()  # those of them that were claimed when they were accepted
         self._notes = notes.Notes(self._committer.submit)
         self._taker: Taker | None = None
+        self._crew: Crew | None = None
         self._stirring = False
         self._poll: asyncio.TimerHandle | None = None
         self._bell_seen = self._shared.bell
@@ -112,8 +112,7 @@ class Engine:
 
     def last_id(self) -> int:
         """The greatest message id in the store: a new `IdentMaker` starts behind it. 0: none."""
-        row = self._row(SELECT_LAST, ())
-        return row[0] or 0 if row else 0
+        return self._ask(state.last_id)
 
     # Acceptance.
 
@@ -136,7 +135,10 @@ class Engine:
     async def settled(self, message_id: int, wait_s: float) -> Settled:
         entry = self._waiting.get(message_id)
         if entry is not None:
-            return await self._waiting.wait(entry, wait_s)
+            found = await self._waiting.wait(entry, wait_s)
+            # What another worker says may get lost: in the end the rows know.
+            doubt = self._crew is not None and not entry.tried and not self._closed
+            return self._read_settled(message_id)[0] if doubt else found
         clock = self._settings.clock
         end = clock.monotonic() + wait_s
         while True:
@@ -166,12 +168,30 @@ class Engine:
             self._look()
 
     def bell(self) -> bool:
-        """True once after somebody rang: there may be work that no commit of this process made."""
+        """True once after somebody rang: there may be work that is not ours."""
         now = self._shared.bell
         if now == self._bell_seen:
             return False
         self._bell_seen = now
         return True
+
+    def join(self, crew: Crew) -> None:
+        """This is one of several workers: they take turns to write, and tell each other."""
+        self._crew = crew
+        self._committer.turn = Turn(self._data)
+
+    def ring(self) -> None:
+        """Every process looks for work, soon."""
+        self._shared.ring()
+
+    def elsewhere(self, message_id: int) -> None:
+        """Another worker committed an attempt of a message that was accepted here."""
+        with contextlib.suppress(StoreAway):  # whoever waits reads it when the wait is over
+            self._waiting.elsewhere(message_id, lambda ident: self._read_settled(ident)[0])
+
+    def stop(self) -> None:
+        """The disk failed in another worker: nothing is committed from now on."""
+        self._committer.stop(StoreBroken("the disk failed: what it holds is not known"))
 
     async def adopt(self, now_ms: int) -> int:
         self._check()
@@ -179,6 +199,8 @@ class Engine:
         above: int = 0
         while (claim := claims_from(self._reader, above)) is not None:
             above, lock = claim, None
+            if claim == self._claim and self._taker is not None:
+                continue  # they are on their way
             if claim != self._claim:
                 lock = locks.take(Paths(self._data).lock(f"worker.{claim - 1}"))
                 if lock is None:
@@ -192,33 +214,22 @@ class Engine:
                 if lock is not None:
                     lock.close()
         if adopted:
-            self._stir()
+            self._stir(ring=True)
         return adopted
 
     async def lanes(self, sender_ids: Iterable[int]) -> list[Lane]:
         found: list[Lane] = []
-        accounts = self.directory().accounts
-        for count, sender_id in enumerate(sender_ids, 1):
-            self._check()
-            for lane in lanes_of(self._reader, sender_id):
-                account = accounts.get(lane.account_id)
-                if account is not None and account.enabled:
-                    found.append(lane)
-            if count % SENDERS_A_ROUND == 0:
+        ids, accounts = list(sender_ids), self.directory().accounts
+        for at in range(0, len(ids), SENDERS_A_ROUND):
+            if at:
                 await asyncio.sleep(0)
+                self._check()
+            found += lanes_of(self._reader, ids[at : at + SENDERS_A_ROUND], accounts)
         return found
 
     async def claim(self, lane: Lane, now_ms: int, limit: int) -> list[Parcel]:
-        op = Claim(
-            lane,
-            now_ms,
-            limit,
-            self._claim,
-            self._settings.keep,
-            self._known.within,
-            self._claim_made,
-            self._claimed,
-        )
+        keep, facts = self._settings.keep, self._known.within
+        op = Claim(lane, now_ms, limit, self._claim, keep, facts, self._claim_made, self._claimed)
         self._submit(op)
         return await op.future
 
@@ -298,10 +309,10 @@ class Engine:
         batch.rates = self._known.rates(db, certain=first)
         return batch
 
-    def _row(self, sql: str, values: tuple[Any, ...]) -> Any:
+    def _ask(self, question: Callable[[apsw.Connection], _T]) -> _T:
         self._check()
         try:
-            return self._reader.execute(sql, values).fetchone()
+            return question(self._reader)
         except apsw.Error as error:
             raise trouble(error) from error
 
@@ -324,12 +335,18 @@ class Engine:
         if kept.parcel is not None:
             self._fresh.add(kept.parcel.id)
             self._taker.take(kept.parcel)
-        else:
+        elif self._crew is None:
             self._stir(ring=True)
+        elif kept.waits or not self._crew.tell_work(
+            acceptance.id, acceptance.upstream_id, (acceptance.sender_id, acceptance.account_id)
+        ):
+            self._stir()
 
     def _recorded(self, op: Record) -> None:
         if op.settled is not None:
             self._waiting.outcome(op.settled)
+            if self._crew is not None:
+                self._crew.tell_ended(op.settled.message_id)
         self._known.see_balance(op.attempt.parcel.account_id, op.balance)
         if op.gone:
             self._files.unlink([op.gone])
@@ -359,8 +376,7 @@ class Engine:
         self._stir()
 
     def _stir(self, *, ring: bool = False) -> None:
-        """Tells delivery once, when the present round is over; the other processes too, if
-        `ring`."""
+        """Tells delivery once, when this round is over; the other processes too, if `ring`."""
         if ring and not self._stirring and self._shared.ring() == self._bell_seen:
             self._bell_seen += 1  # what we rang ourselves is no news to us
         if self._taker is not None and not self._stirring:
@@ -383,24 +399,7 @@ class Engine:
         self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
 
     def _read_settled(self, message_id: int) -> tuple[Settled, bool]:
-        """(the committed state, whether every recipient left had its first try)."""
-        row = self._row(SELECT_SETTLED, (message_id,))
-        if row is None:
-            return Settled(message_id, 0, 0, 0), True
-        status, queued, sent, failed, cancelled = row
-        if status != Status.QUEUED:
-            code, words = 0, ""
-            if not sent and failed:
-                code, words = self._row(SELECT_FIRST_REFUSED, (message_id,))
-            settled = Settled(
-                message_id, queued, sent, failed, cancelled, code, enhanced(words), words
-            )
-            return settled, True
-        waits = self._row(SELECT_WAITING, (message_id,))
-        tried = self._row(SELECT_ATTEMPTED, (message_id,)) is not None
-        due, _, hint = waits or (0, 0, "")
-        settled = Settled(message_id, queued, sent, failed, cancelled, hint=hint, next_at_ms=due)
-        return settled, tried or bool(hint)
+        return self._ask(lambda db: state.settled(db, message_id))
 
     async def _settle(self, acceptance: Acceptance, part: SpoolPart) -> Acceptance:
         try:

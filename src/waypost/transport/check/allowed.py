@@ -8,6 +8,8 @@ text and time of the answer tell nothing of what listens there. Knows nothing of
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import socket
 
 from waypost.core.upstream import Upstream
@@ -19,19 +21,23 @@ NOT_HERE = "the address or the port is none that an account's upstream may have"
 
 
 async def forbidden(setup: Setup, upstream: Upstream) -> Result | None:
-    """The failed test, or None: allowed, or a name without an address, which a connect would see."""
-    allowed = setup.guard.allows_port(upstream.port)
-    if allowed:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(setup.times.connect_s):
-                found = await loop.getaddrinfo(
-                    upstream.host, upstream.port, type=socket.SOCK_STREAM
-                )
-        except (OSError, UnicodeError):  # TimeoutError is one
-            return None
-        allowed = all(setup.guard.allows(str(place[4][0])) for place in found)
+    """The failed test; None: allowed, or a name without an address, which a test would see."""
+    allowed = setup.guard.allows_port(upstream.port) and all(
+        setup.guard.allows(address) for address in await _addresses(setup, upstream)
+    )
     if allowed:
         return None
     step = StepDone(Step.RESOLVE, False, 0, NOT_HERE)
     return Result((step,), diagnose(Seen(step=Step.RESOLVE, fault=Fault.FORBIDDEN), upstream))
+
+
+async def _addresses(setup: Setup, upstream: Upstream) -> list[str]:
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(upstream.host))]
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(setup.times.connect_s):
+            found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # TimeoutError is one
+        return []
+    return [str(place[4][0]) for place in found]

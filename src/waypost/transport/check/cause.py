@@ -21,7 +21,7 @@ from waypost.transport.trouble import (
     Silent,
     TransportError,
 )
-from waypost.transport.trouble_table import Scope
+from waypost.transport.trouble_table import ROWS, Scope
 from waypost.upstream.diagnosis import About, Fault, Seen, Step
 from waypost.upstream.diagnosis_words import Flaw
 from waypost.wire.errors import NoMechanism, ProtocolError
@@ -114,9 +114,9 @@ def of_reply(step: Step, stage: Stage, reply: Reply, watched: Watched) -> Seen:
     elif meant.scope is Scope.UPSTREAM_PAUSED:
         about = About.LOGIN
     elif meant.scope is Scope.UPSTREAM_FAILING:
-        # 4yz up to the login may be trouble of any kind; a crowd, a 5yz, or later: it is a limit.
+        # A bare 4yz up to the login may be trouble of any kind; else it is a limit.
         login = stage in trouble.LOGIN_STAGES
-        if meant.crowded or not reply.temporary or not login:
+        if meant.crowded or not login or _worded(stage, reply):
             about = About.LIMIT
     session = watched.seen
     return Seen(
@@ -126,6 +126,15 @@ def of_reply(step: Step, stage: Stage, reply: Reply, watched: Watched) -> Seen:
         about=about,
         secured=session.tls if session is not None else False,
         starttls=session.capabilities.starttls if session is not None else False,
+    )
+
+
+def _worded(stage: Stage, reply: Reply) -> bool:
+    """Delivery's table knows the words, not the code alone."""
+    return any(
+        row.words is not None and row.words.search(reply.text) is not None
+        for row in ROWS
+        if stage in row.stages and row.code.fullmatch(str(reply.code))
     )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from waypost.core.upstream import Encryption, Upstream
 from waypost.transport.check.cause import of_error
-from waypost.transport.check.watch import Watched
+from waypost.transport.check.watch import Watched, farewell
 from waypost.transport.link.connect import Dialer
 from waypost.transport.trouble import TransportError
 from waypost.upstream.diagnosis import Fault, Seen, Step
@@ -26,19 +26,24 @@ class Place(msgspec.Struct, frozen=True):
     encryption: Encryption
 
 
+OLD_PORT = 25  # where the guide knows of no encryption
 OTHERS = (  # section 9 of the contract
     Place(587, Encryption.STARTTLS),
     Place(465, Encryption.TLS),
-    Place(25, Encryption.STARTTLS),
+    Place(OLD_PORT, Encryption.STARTTLS),
 )
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """`works`: up to the login. `spoke`: the server understood this way of being spoken to."""
+    """`works`: up to the login. `spoke`: the server understood this way of being spoken to.
+
+    `waited`: it took the connection and let us speak first, as servers of TLS do.
+    """
 
     place: Place
     works: bool
     spoke: bool
+    waited: bool = False
 
 
 async def try_all(dialer: Dialer, upstream: Upstream, places: Sequence[Place]) -> list[Tried]:
@@ -47,18 +52,15 @@ async def try_all(dialer: Dialer, upstream: Upstream, places: Sequence[Place]) -
     turned = Encryption.STARTTLS if itself.encryption is Encryption.TLS else Encryption.TLS
     wanted = dict.fromkeys((Place(itself.port, turned), *places))
     wanted.pop(itself, None)
-    found = await asyncio.gather(*(_try(dialer, upstream, place, itself) for place in wanted))
-    return [tried for tried in found if tried is not None]
+    return await asyncio.gather(*(_try(dialer, upstream, place) for place in wanted))
 
 
-async def _try(dialer: Dialer, upstream: Upstream, place: Place, itself: Place) -> Tried | None:
+async def _try(dialer: Dialer, upstream: Upstream, place: Place) -> Tried:
     tried = await _sign_in(dialer, upstream, place)
-    without = Place(place.port, Encryption.NONE)
-    plain_is_usual = place.port in (25, upstream.port) and without != itself
-    if not tried.works and tried.spoke and place.encryption is Encryption.STARTTLS:
-        # It spoke, and TLS did not come about: perhaps it has none.
-        return await _sign_in(dialer, upstream, without) if plain_is_usual else tried
-    return tried
+    if tried.works or not tried.spoke or place != Place(OLD_PORT, Encryption.STARTTLS):
+        return tried
+    # Elsewhere missing protection is never proposed: somebody in between may have taken it out.
+    return await _sign_in(dialer, upstream, Place(OLD_PORT, Encryption.NONE))
 
 
 async def _sign_in(dialer: Dialer, upstream: Upstream, place: Place) -> Tried:
@@ -77,8 +79,11 @@ async def _sign_in(dialer: Dialer, upstream: Upstream, place: Place) -> Tried:
         async with asyncio.timeout(limit):
             signed = await watched.sign_in(nameless, watched.contexts(), watched.saying)
     except (TransportError, TimeoutError) as error:
-        return Tried(place, False, _spoke(of_error(error, watched, nameless), watched, place))
-    signed.stream.close()
+        seen = of_error(error, watched, nameless)
+        await farewell(None)
+        waited = seen.step is Step.GREETING and seen.fault is Fault.SILENT
+        return Tried(place, False, _spoke(seen, watched, place), waited)
+    await farewell(signed.stream)
     return Tried(place, True, True)
 
 

@@ -7,7 +7,7 @@ and that no text holds the login's password. Knows nothing of the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 
 import msgspec
@@ -20,7 +20,7 @@ from waypost.transport.check import others
 from waypost.transport.check.cause import of_error, of_reply
 from waypost.transport.check.mask import masker
 from waypost.transport.check.others import OTHERS, Place
-from waypost.transport.check.watch import StepDone, Watched, WatchedSession
+from waypost.transport.check.watch import StepDone, Watched, WatchedSession, farewell
 from waypost.transport.link.connect import Dialer, SignedIn
 from waypost.transport.link.guard import Guard
 from waypost.transport.link.stream import Stream, Timeouts
@@ -103,7 +103,7 @@ async def check(
     except TimeoutError as late:
         seen = of_error(late, watched, upstream)
     finally:
-        deed.close()
+        await deed.close()
     transcript = mask(deed.transcript())
     if seen is None:
         steps = tuple(masked(step) for step in watched.steps)
@@ -116,9 +116,8 @@ async def check(
         fewer = Times(min(CONNECT_S, setup.times.connect_s), min(CONNECT_S, setup.times.step_s))
         tried = await others.try_all(setup.dialer(fewer), upstream, setup.others)
         would_work = tuple(found.place for found in tried if found.works)
-        if _unspoken(seen) and any(_same_port(found, upstream) for found in tried):
-            seen = msgspec.structs.replace(seen, fault=Fault.OTHER_PROTECTION)
-            failed = diagnose(seen, upstream)
+        seen = _after(seen, [found for found in tried if _turned(found, upstream)])
+        failed = diagnose(seen, upstream)
     if seen.step is Step.CERTIFICATE and watched.step is Step.TLS:
         watched.over("")
     said = f"{seen.reply.code} {seen.reply.text}" if seen.reply is not None else seen.said
@@ -165,11 +164,9 @@ class _Deed:
             return of_error(error, watched, upstream)
         return seen
 
-    def close(self) -> None:
-        if self._stream is not None:
-            self._earlier = self.transcript()
-            self._stream.close()
-            self._stream = None
+    async def close(self) -> None:
+        stream, self._earlier, self._stream = self._stream, self.transcript(), None
+        await farewell(stream)
 
     def transcript(self) -> str:
         now = self._stream.session.transcript.text() if self._stream is not None else ""
@@ -262,16 +259,23 @@ def _masked(seen: Seen, mask: Callable[[str], str]) -> Seen:
     return msgspec.structs.replace(seen, said=mask(seen.said), reply=reply)
 
 
-def _unspoken(seen: Seen) -> bool:
-    """The server said nothing that tells how it wants to be spoken to."""
-    early = seen.step in (Step.GREETING, Step.TLS) and not seen.starttls
-    return early and seen.fault in (Fault.SILENT, Fault.CLOSED, Fault.GARBLED)
+def _after(seen: Seen, turned: Sequence[others.Tried]) -> Seen:
+    """What was seen, where the server said nothing that tells how it wants to be spoken to, and the
+    same port has been tried the other way."""
+    if seen.step not in (Step.GREETING, Step.TLS) or seen.starttls:
+        return seen
+    if seen.fault in (Fault.SILENT, Fault.CLOSED, Fault.GARBLED) and any(t.spoke for t in turned):
+        return msgspec.structs.replace(seen, fault=Fault.OTHER_PROTECTION)
+    if seen.secured and seen.fault is Fault.CLOSED and any(t.waited for t in turned):
+        # It waits for TLS, and hangs up on ours.
+        return msgspec.structs.replace(seen, step=Step.TLS, fault=Fault.TLS_ALERT)
+    return seen
 
 
-def _same_port(found: others.Tried, upstream: Upstream) -> bool:
-    """The port speaks in the other way: TLS in the place of plain text, or the reverse."""
-    turned = (found.place.encryption is Encryption.TLS) != (upstream.encryption is Encryption.TLS)
-    return found.spoke and turned and found.place.port == upstream.port
+def _turned(found: others.Tried, upstream: Upstream) -> bool:
+    """The same port with TLS in the place of plain text, or the reverse."""
+    other = (found.place.encryption is Encryption.TLS) != (upstream.encryption is Encryption.TLS)
+    return other and found.place.port == upstream.port
 
 
 def _protection(signed: SignedIn, upstream: Upstream) -> dict[Step, str]:

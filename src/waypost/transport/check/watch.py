@@ -6,6 +6,8 @@ what is shown.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 
 import msgspec
@@ -14,10 +16,14 @@ from waypost.core.address import Address
 from waypost.core.reply import Reply, Stage, printable
 from waypost.core.upstream import Encryption, Upstream
 from waypost.transport.link.connect import Dialer, Found
+from waypost.transport.link.stream import Stream
+from waypost.transport.trouble import Lost
 from waypost.upstream.diagnosis import Step
 from waypost.wire.client import ClientSession, command
 from waypost.wire.events import Broken, ClientEvent, MessageDone
 
+QUIT_S = 1.0  # nobody needs the answer
+_TURNS = 3  # of the loop, until an aborted TLS connection has let go of its socket
 _FIRST_OCTETS = 8
 _SHOWN_ADDRESSES = 4
 
@@ -163,6 +169,20 @@ class Watched(Dialer):
         words += ["8BITMIME"] * offered.eight_bit
         words += [f"SIZE {offered.size}"] * bool(offered.size)
         return ", ".join(words) or "no extensions that matter here"
+
+
+async def farewell(stream: Stream | None) -> None:
+    """Says QUIT where it may, and leaves nothing open behind; a loop may end right after it."""
+    if stream is not None:
+        if stream.usable and stream.session.stage is Stage.IDLE:
+            stream.session.quit()
+            stream.flush()
+            with contextlib.suppress(Lost, TimeoutError):
+                async with asyncio.timeout(QUIT_S):
+                    await stream.event()
+        stream.fail(Lost(Stage.QUIT, "closed by us"))
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 _BEGINS = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.message import Attempt, Parcel
@@ -19,31 +20,28 @@ Ask = Callable[[], "asyncio.Future[None]"]
 
 
 class Records:
-    """What was asked of the store and is not on disk yet."""
+    """What was asked of the store and is not on disk yet; `outstanding`: how much that is."""
 
     def __init__(self, store: RelayStore) -> None:
+        self.outstanding = 0
         self._store = store
-        self._open = 0
         self._empty: asyncio.Future[None] | None = None
         self._ended = False
 
-    @property
-    def outstanding(self) -> int:
-        return self._open
-
     def record(self, attempt: Attempt) -> None:
-        self._offer(lambda: self._store.record(attempt))
+        self.keep(partial(self._store.record, attempt))
 
     def release(self, parcel: Parcel, due_ms: int, reason: str) -> None:
-        self._offer(lambda: self._store.release(parcel, due_ms, reason))
+        self.keep(partial(self._store.release, parcel, due_ms, reason))
 
     def keep(self, ask: Ask) -> None:
-        """Any other change of the store that is to be offered until it is kept."""
-        self._offer(ask)
+        """Any change of the store: it is offered until it is kept."""
+        self.outstanding += 1
+        self._ask(ask)
 
     async def settled(self) -> None:
         """Until all that was asked for is on disk."""
-        while self._open and not self._ended:
+        while self.outstanding and not self._ended:
             self._empty = asyncio.get_running_loop().create_future()
             await self._empty
 
@@ -52,24 +50,20 @@ class Records:
         self._ended = True
         self._one_less(0)
 
-    def _offer(self, ask: Ask) -> None:
-        self._open += 1
-        self._ask(ask)
-
     def _ask(self, ask: Ask) -> None:
         try:
             asked = ask()
         except StoreAway:
             self._later(ask)
             return
-        asked.add_done_callback(lambda done: self._asked(ask, done))
+        asked.add_done_callback(partial(self._asked, ask))
 
     def _asked(self, ask: Ask, done: asyncio.Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
-        if isinstance(error, StoreAway) and not isinstance(error, StoreBroken):
-            self._later(ask)
-        else:
+        if error is None or not isinstance(error, StoreAway) or isinstance(error, StoreBroken):
             self._one_less(1)
+        else:
+            self._later(ask)
 
     def _later(self, ask: Ask) -> None:
         if self._ended:
@@ -78,6 +72,8 @@ class Records:
         asyncio.get_running_loop().call_later(AGAIN_S, self._ask, ask)
 
     def _one_less(self, count: int) -> None:
-        self._open -= count
-        if self._empty is not None and not self._empty.done() and (self._ended or not self._open):
+        self.outstanding -= count
+        if self._empty is None or self._empty.done():
+            return
+        if self._ended or not self.outstanding:
             self._empty.set_result(None)

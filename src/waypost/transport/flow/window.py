@@ -16,15 +16,13 @@ MOST = 2_000  # ready messages, however many accounts wait
 
 
 class Window:
-    """Claimed messages that no connection has taken yet; the next is of the account in turn."""
+    """Claimed messages that no connection has taken yet (`ready` of them); the next is of the
+    account in turn."""
 
     def __init__(self) -> None:
+        self.ready = 0
         self._lanes: dict[int, deque[Parcel]] = {}
         self._turn: deque[int] = deque()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     def of(self, account_id: int) -> int:
         """How many of this account wait here."""
@@ -35,8 +33,8 @@ class Window:
         """Whether a fresh message of this account is taken straight from its commit."""
         mine = self.of(account_id)
         if mine == 0:
-            return self._count < MOST
-        return mine < 2 * connections and self._count + flying < TIMES * connections
+            return self.ready < MOST
+        return mine < 2 * connections and self.ready + flying < TIMES * connections
 
     def room_for(self, account_id: int, connections: int) -> int:
         """How many waiting messages of this account are to be claimed.
@@ -44,8 +42,8 @@ class Window:
         Few of each, and always one of an account that has none here: nobody is behind a backlog.
         """
         mine = self.of(account_id)
-        if self._count >= TIMES * connections:
-            return 1 if mine == 0 and self._count < MOST else 0
+        if self.ready >= TIMES * connections:
+            return 1 if mine == 0 and self.ready < MOST else 0
         return connections - mine if mine <= connections // 2 else 0
 
     def push(self, parcel: Parcel) -> None:
@@ -54,7 +52,7 @@ class Window:
             lane = self._lanes[parcel.account_id] = deque()
             self._turn.append(parcel.account_id)
         lane.append(parcel)
-        self._count += 1
+        self.ready += 1
 
     def push_first(self, parcel: Parcel) -> None:
         """Puts back what was taken: it is the very next."""
@@ -63,7 +61,7 @@ class Window:
             self._turn.remove(account_id)
         self._lanes.setdefault(account_id, deque()).appendleft(parcel)
         self._turn.appendleft(account_id)
-        self._count += 1
+        self.ready += 1
 
     def pop(self) -> Parcel | None:
         if not self._turn:
@@ -75,7 +73,7 @@ class Window:
             self._turn.append(account_id)
         else:
             del self._lanes[account_id]
-        self._count -= 1
+        self.ready -= 1
         return parcel
 
     def drain(self) -> list[Parcel]:
@@ -83,7 +81,7 @@ class Window:
         all_of_them = [parcel for lane in self._lanes.values() for parcel in lane]
         self._lanes.clear()
         self._turn.clear()
-        self._count = 0
+        self.ready = 0
         return all_of_them
 
 
@@ -91,17 +89,18 @@ class Pace:
     """So many starts in any 60 seconds; 0 is no limit."""
 
     def __init__(self, per_minute: int) -> None:
+        self.limited = per_minute > 0
         self._per_minute = per_minute
         self._starts: deque[float] = deque()
 
     def wait_s(self, now_s: float) -> float:
         """How long until one may start; 0 is now."""
-        if not self._per_minute or len(self._starts) < self._per_minute:
+        if not self.limited or len(self._starts) < self._per_minute:
             return 0.0
         return max(0.0, self._starts[0] + MINUTE_S - now_s)
 
     def start(self, now_s: float) -> None:
-        if not self._per_minute:
+        if not self.limited:
             return
         self._starts.append(now_s)
         while len(self._starts) > self._per_minute:

@@ -20,6 +20,7 @@ from waypost.wire.events import Broken, ClientEvent, QuitDone, Unasked
 
 _TICK_S = 5.0  # how late a time-out of minutes may be noticed
 _HIGH_WATER_OCTETS = 262_144  # unsent octets that stop the writer
+_ENDINGS = (Broken, Unasked, QuitDone)
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -83,8 +84,8 @@ class Stream(asyncio.Protocol):
             return
         events = self.session.receive(data)
         self.flush()
-        self._events.extend(events)
         if events:
+            self._events += events
             self._hand_over()
         elif data.endswith(b"\n"):
             self._deadline = self._monotonic() + self._timeouts.of(self.session.stage)
@@ -122,10 +123,8 @@ class Stream(asyncio.Protocol):
                 self._waiter = None
         else:
             event = self._events.popleft()
-        if isinstance(event, Broken):
-            raise self._broken(Lost(event.error.stage, event.error.public))
-        if isinstance(event, Unasked | QuitDone):
-            raise self._broken(Lost(self.session.stage, "the upstream ended the session"))
+        if isinstance(event, _ENDINGS):
+            raise self._ended_by(event)
         return event
 
     async def drain(self) -> None:
@@ -178,7 +177,11 @@ class Stream(asyncio.Protocol):
         elif drained is not None and not drained.done():
             drained.set_result(None)  # answered before the end: nothing more needs to be sent
 
-    def _broken(self, error: Lost) -> Lost:
+    def _ended_by(self, event: Broken | Unasked | QuitDone) -> Lost:
+        if isinstance(event, Broken):
+            error = Lost(event.error.stage, event.error.public)
+        else:
+            error = Lost(self.session.stage, "the upstream ended the session")
         self.fail(error)
         return error
 

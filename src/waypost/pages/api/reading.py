@@ -1,0 +1,190 @@
+"""What a key may look up and change of its account: messages, cancel, retry, account, refusals.
+
+Promises the fields of the command line's `--json`, lists newest first with a cursor, and that every
+question is asked on behalf of the caller's account. Knows nothing of SQL and of delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+
+from waypost.core.errors import NotFound, StoreAway, UsageError, WrongState
+from waypost.desk import accounts, logs, queue
+from waypost.desk.office import Desk
+from waypost.intake.accept import AWAY
+from waypost.intake.http import answer
+from waypost.intake.http.draft import Refused
+from waypost.intake.http.gate import Caller
+from waypost.intake.http.routes import Ready, failed, response
+from waypost.web import Failure
+
+PAGE = 100  # behaviour, section 11
+PAGE_MOST = 1_000
+READS = 8  # at once; more wait their turn
+
+T = TypeVar("T")
+Query = dict[str, str]
+FILTERS = frozenset({"status", "from", "to", "after", "before", "cursor", "limit"})
+PAGING = frozenset({"cursor", "limit"})
+
+
+class Page(msgspec.Struct, rename="camel"):
+    """A list. `next_cursor` null: there is nothing older."""
+
+    ok: bool
+    data: list[Any]
+    next_cursor: str | None
+
+
+class Today(msgspec.Struct):
+    """What was accepted since midnight UTC; messages and recipients."""
+
+    messages: int
+    recipients: int
+
+
+def handlers(ready: Ready, desk: Desk) -> list[HTTPRouteHandler]:
+    """The routes."""
+    turn = asyncio.Semaphore(READS)
+
+    async def answered(
+        request: Request[Any, Any, Any], ask: Callable[[Caller], object]
+    ) -> ASGIResponse:
+        gate = ready.now.gate
+        caller: Caller | None = None
+        try:
+            caller = await gate.caller(request.scope)
+            async with turn:
+                found = await asyncio.to_thread(ask, caller)
+        except Failure as failure:
+            return failed(gate, caller, failure)
+        except Refused as refused:
+            return failed(gate, caller, answer.failure(refused))
+        except (NotFound, UsageError, WrongState, StoreAway) as error:
+            return failed(gate, caller, _failure(error))
+        body = msgspec.json.encode(found) if isinstance(found, Page) else answer.good(found)
+        return response(body, 200, gate.limits(caller))
+
+    @get("/api/v1/email/messages")
+    async def messages(request: Request[Any, Any, Any]) -> ASGIResponse:
+        return await answered(request, lambda caller: _messages(desk, caller, request))
+
+    @get("/api/v1/email/messages/{ident:str}")
+    async def message(request: Request[Any, Any, Any], ident: str) -> ASGIResponse:
+        return await answered(request, lambda who: logs.show(desk, ident, account=who.account))
+
+    @post("/api/v1/email/messages/{ident:str}/cancel", status_code=200)
+    async def cancel(request: Request[Any, Any, Any], ident: str) -> ASGIResponse:
+        return await answered(request, lambda who: queue.cancel(desk, ident, account=who.account))
+
+    @post("/api/v1/email/messages/{ident:str}/retry", status_code=200)
+    async def retry(request: Request[Any, Any, Any], ident: str) -> ASGIResponse:
+        return await answered(request, lambda who: queue.retry(desk, ident, account=who.account))
+
+    @get("/api/v1/account")
+    async def account(request: Request[Any, Any, Any]) -> ASGIResponse:
+        return await answered(request, lambda caller: _account(desk, caller))
+
+    @get("/api/v1/refusals")
+    async def refusals(request: Request[Any, Any, Any]) -> ASGIResponse:
+        return await answered(request, lambda caller: _refusals(desk, caller, request))
+
+    return [messages, message, cancel, retry, account, refusals]
+
+
+def _messages(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Page:
+    query = _query(request, FILTERS)
+    limit = _limit(query)
+    found = logs.list_(
+        desk,
+        account=caller.account,
+        status=query.get("status"),
+        sender=query.get("from"),
+        to=query.get("to"),
+        after=_time(query, "after"),
+        before=_time(query, "before"),
+        cursor=query.get("cursor"),
+        limit=limit + 1,
+    )
+    return _page(found, limit)
+
+
+def _refusals(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Page:
+    query = _query(request, PAGING)
+    limit = _limit(query)
+    cursor = _whole(query["cursor"], "cursor") if "cursor" in query else None
+    found = logs.refusals(desk, account=caller.account, cursor=cursor, limit=limit + 1)
+    return _page(found, limit)
+
+
+def _account(desk: Desk, caller: Caller) -> dict[str, Any]:
+    use = accounts.use(desk, caller.account)
+    told: dict[str, Any] = msgspec.to_builtins(use.account)
+    told["limits"] = {"ratePerMinute": use.account.rate_limit}
+    told["today"] = Today(use.messages_today, use.recipients_today)
+    return told
+
+
+def _page(found: list[Any], limit: int) -> Page:
+    more = len(found) > limit
+    shown = found[:limit]
+    return Page(True, shown, str(shown[-1].id) if more else None)
+
+
+def _query(request: Request[Any, Any, Any], known: frozenset[str]) -> Query:
+    """The parameters of the address; one that is not known would be a filter that does nothing."""
+    text = request.scope["query_string"].decode("latin-1")
+    query = dict(parse_qsl(text, keep_blank_values=True, encoding="utf-8"))
+    for name in query:
+        if name not in known:
+            raise UsageError(f"there is no parameter of that name: {', '.join(sorted(known))}", "")
+    return {name: value for name, value in query.items() if value}
+
+
+def _limit(query: Query) -> int:
+    limit = _whole(query["limit"], "limit") if "limit" in query else PAGE
+    if not 1 <= limit <= PAGE_MOST:
+        raise UsageError(f"limit is a whole number from 1 to {PAGE_MOST}", "limit")
+    return limit
+
+
+def _whole(text: str, field: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise UsageError(f"{field} is a whole number", field)
+    return int(text)
+
+
+def _time(query: Query, field: str) -> int | None:
+    """Milliseconds since 1970 of an ISO 8601 time; one without an offset is UTC."""
+    if field not in query:
+        return None
+    text = query[field].replace(" ", "+")  # a + that was not escaped
+    try:
+        read = datetime.fromisoformat(text if "T" in text else text + "T00:00:00+00:00")
+        read = read if read.tzinfo else datetime.fromisoformat(text + "+00:00")
+        return int(read.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{field} is a time such as 2030-01-31T08:00:00+01:00, or a day", field
+        ) from None
+
+
+def _failure(error: NotFound | UsageError | WrongState | StoreAway) -> Failure:
+    text = error.public[:1].upper() + error.public[1:]
+    match error:
+        case NotFound():
+            return Failure(404, "NOT_FOUND", text)
+        case WrongState():
+            return Failure(409, "WRONG_STATE", text)
+        case UsageError():
+            return Failure(400, "INVALID_REQUEST", text, error.field)
+    return answer.failure(Refused(AWAY))

@@ -1,0 +1,104 @@
+"""The composer, by reading back what it wrote: any letter comes out of the standard library's
+parser as it went in, in lines of ASCII that no server cuts.
+"""
+
+from __future__ import annotations
+
+import email
+import email.header
+import email.policy
+import re
+from email.message import EmailMessage
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.core.address import parse
+from waypost.intake.http.compose import compose
+from waypost.intake.http.encode import parameter, text_field
+from waypost.intake.http.letter import File, Letter
+
+CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029\ud800-\udfff]")
+LINE = st.text(max_size=300).filter(lambda text: not CONTROL.search(text))
+FILES = st.builds(
+    File,
+    filename=LINE.map(lambda text: text.strip()[:255]).filter(bool),
+    content=st.binary(max_size=500),
+    content_type=st.sampled_from(["application/pdf", "image/png", "text/plain; charset=utf-8"]),
+    content_id=st.sampled_from(["", "one@x", "two"]),
+)
+LETTERS = st.builds(
+    Letter,
+    sender=st.just(parse("a@b.test")),
+    sender_name=LINE,
+    to=st.lists(st.tuples(LINE, st.just("ann@example.com")), min_size=1, max_size=5),
+    cc=st.lists(st.tuples(LINE, st.just("bob@example.com")), max_size=3),
+    reply_to=st.just([]),
+    everyone=st.just(()),
+    subject=LINE,
+    text=st.one_of(st.none(), st.text(alphabet=st.characters(codec="utf-8"), max_size=3000)),
+    html=st.text(alphabet=st.characters(codec="utf-8"), max_size=3000),
+    headers=st.lists(st.tuples(st.just("X-Own"), LINE), max_size=3),
+    files=st.lists(FILES, max_size=4),
+)
+
+
+def written(letter: Letter) -> bytes:
+    return b"".join(compose(letter, "mark"))
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, with one line end at its end or none."""
+    return re.sub(r"\r\n|\r|\n", "\n", text).removesuffix("\n").split("\n")
+
+
+def payload(part: EmailMessage) -> bytes:
+    octets = part.get_payload(decode=True)
+    assert isinstance(octets, bytes)
+    return octets
+
+
+def decoded(value: object) -> str:
+    return str(email.header.make_header(email.header.decode_header(re.sub("\r\n", "", str(value)))))
+
+
+@given(LETTERS)
+def test_read_back(letter: Letter) -> None:
+    octets = written(letter)
+    assert octets.isascii()
+    rows = octets.split(b"\r\n")
+    assert b"\r" not in b"".join(rows)
+    assert b"\n" not in b"".join(rows)
+    assert max(map(len, rows)) <= 998
+    message = email.message_from_bytes(octets, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    parts = [part for part in message.walk() if not part.is_multipart()]
+    assert not any(part.defects for part in message.walk())
+    texts = [t for t in (letter.text, letter.html) if t is not None]
+    for part, text in zip(parts, texts, strict=False):
+        assert lines_of(payload(part).decode()) == lines_of(text)
+    shown = [file for file in letter.files if file.content_id]
+    apart = [file for file in letter.files if not file.content_id]
+    assert len(parts) == len(texts) + len(letter.files)
+    for part, file in zip(parts[len(texts) :], [*shown, *apart], strict=True):
+        assert payload(part) == file.content
+        assert part.get_content_type() == file.content_type.partition(";")[0]
+        assert part["Content-ID"] == (f"<{file.content_id}>" if file.content_id else None)
+
+
+@given(LINE)
+def test_an_unstructured_field(text: str) -> None:
+    field = text_field("Subject", text)
+    raw = email.message_from_string(field + "\r\n", policy=email.policy.compat32)
+    assert raw.keys() == ["Subject"]
+    assert decoded(raw["Subject"]).strip() == text.strip()
+    for row in field.split("\r\n")[1:-1]:
+        assert row.startswith(" ") and row.strip()
+
+
+@given(LINE.map(str.strip).filter(bool))
+def test_a_parameter(name: str) -> None:
+    field = f"Content-Disposition: attachment{parameter('filename', name)}\r\n\r\n"
+    assert max(map(len, field.split("\r\n"))) <= 100
+    read = email.message_from_string(field, policy=email.policy.compat32)
+    assert read.get_filename() == name
