@@ -34,8 +34,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     **{doer: KNOWERS | ROOT | {"core"} for doer in DOERS},
     "desk": BELOW_DESK,
     "pages": BELOW_DESK | {"desk"},
-    "app": BELOW_DESK | {"desk", "pages"},
-    "cli": BELOW_DESK | {"desk", "app"},
+    "listeners": frozenset({"core", "config", "values"}),
+    "seat": BELOW_DESK,
+    "workers": frozenset({"core", "clock", "log", "store"}),
+    "app": BELOW_DESK | {"desk", "pages", "listeners", "seat"},
+    "cli": BELOW_DESK | {"desk", "app", "listeners", "seat", "workers"},
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }

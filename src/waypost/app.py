@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from waypost import __version__
 from waypost.clock import Clock
@@ -30,89 +26,32 @@ from waypost.intake.bounds import Disk, Memory, SessionCaps, free_octets
 from waypost.intake.certificate import Certificate, made
 from waypost.intake.house import Collaborators, House, Patience
 from waypost.intake.smtp_server import Listener, SmtpServer
+from waypost.listeners import Sockets, places
 from waypost.log import get
 from waypost.policy.judge import Rules
+from waypost.seat import Hearing, Seat
 from waypost.store.connect import Paths, prepare
 from waypost.store.keep.upkeep import Keep, Upkeep
-from waypost.store.locks import hold_serve
+from waypost.store.locks import Lock, hold_parent, hold_serve, take
+from waypost.store.several.owners import Owners
+from waypost.store.several.turn import alone
 from waypost.store.spool import Spool
 from waypost.store.sqlite.engine import Engine, open_store
 from waypost.transport.dispatch import Dispatcher
+from waypost.transport.flow.territory import Territory
 from waypost.transport.link.connect import Dialer
 from waypost.transport.link.guard import make_guard
 from waypost.transport.schedule import QueueRules
-from waypost.values import Endpoint
 from waypost.watch.readiness import Phase, Readiness
 
 if TYPE_CHECKING:
     from waypost.intake.http.routes import Ready
     from waypost.web import WebListener
 
-BACKLOG = 512
 WORKER = 0
 UPKEEP_PAUSE_S = 0.05
 UPKEEP_S = 60.0  # between looks for what may go
 STOP_S = 30.0  # section 12 of the contract
-
-
-class Sockets(msgspec.Struct):
-    """What a relay listens on, bound first, so that a taken port stops the start."""
-
-    submission: list[socket.socket]
-    submissions: list[socket.socket]
-    http: list[socket.socket]
-    https: list[socket.socket]
-
-    def close(self) -> None:
-        for bound in (*self.submission, *self.submissions, *self.http, *self.https):
-            bound.close()
-
-
-def bind(config: Config) -> Sockets:
-    """Binds all listeners. `ConfigError` names the address and what to do."""
-    sockets = Sockets([], [], [], [])
-    try:
-        for endpoint in config.listen.submission:
-            sockets.submission.append(_bound(endpoint, "listen.submission"))
-        for endpoint in config.listen.submissions:
-            sockets.submissions.append(_bound(endpoint, "listen.submissions"))
-        for endpoint in config.listen.http:
-            sockets.http.append(_bound(endpoint, "listen.http"))
-        for endpoint in config.listen.https:
-            sockets.https.append(_bound(endpoint, "listen.https"))
-    except ConfigError:
-        sockets.close()
-        raise
-    return sockets
-
-
-def _bound(endpoint: Endpoint, setting: str) -> socket.socket:
-    family = socket.AF_INET if endpoint.host and ":" not in endpoint.host else socket.AF_INET6
-    host = endpoint.host or "::"
-    try:
-        bound = socket.create_server(
-            (host, endpoint.port),
-            family=family,
-            backlog=BACKLOG,
-            dualstack_ipv6=not endpoint.host and socket.has_dualstack_ipv6(),
-        )
-    except socket.gaierror as error:
-        raise ConfigError(f"{setting}: {endpoint} is no address of this machine") from error
-    except OSError as error:
-        raise ConfigError(f"{setting}: {endpoint} {_why_not_bound(error)}") from error
-    bound.setblocking(False)
-    return bound
-
-
-def _why_not_bound(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "is taken by another program: stop that one, or set another port"
-        case errno.EACCES:
-            return "may not be bound: ports below 1024 need the right CAP_NET_BIND_SERVICE"
-        case errno.EADDRNOTAVAIL:
-            return "is no address of this machine"
-    return f"cannot be bound: {error.strerror}"
 
 
 def make_data(data: Path) -> None:
@@ -180,6 +119,13 @@ def make_desk(config: Config, clock: Clock) -> Desk:
     )
 
 
+def load_certificate(config: Config, clock: Clock) -> Certificate:
+    """The one that is configured, or the one of the data directory, made where missing."""
+    if config.tls.certificate is not None:
+        return Certificate(config.tls.certificate, config.tls.key or config.tls.certificate)
+    return Certificate(*made(config.data, config.hostname, clock.wall_ms()))
+
+
 def make_door(config: Config, clock: Clock, engine: Engine) -> Door:
     """The one door of a process."""
     return Door(
@@ -197,9 +143,17 @@ class App:
     """A relay in this process. `failed` is called once if it can no longer keep its promises."""
 
     def __init__(
-        self, config: Config, clock: Clock, sockets: Sockets, failed: Callable[[str], None]
+        self,
+        config: Config,
+        clock: Clock,
+        sockets: Sockets,
+        failed: Callable[[str], None],
+        seat: Seat | None = None,
     ) -> None:
         self._config = config
+        self._seat = seat
+        self._stop_s = STOP_S
+        self._housekeeping: Lock | None = None
         self._clock = clock
         self._sockets = sockets
         self._failed = failed
@@ -214,21 +168,36 @@ class App:
         """Builds all, the store first. Raises `ConfigError`, `StoreAway`, `SchemaTooNew`."""
         config, clock = self._config, self._clock
         self._parts.callback(self._sockets.close)
-        make_data(config.data)
-        self._parts.callback(hold_serve(config.data).close)
-        engine = open_engine(config, clock, WORKER, serving=True)
+        if self._seat is None:
+            make_data(config.data)
+            self._parts.callback(hold_serve(config.data).close)
+            self._parts.callback(hold_parent(config.data).close)
+            alone(config.data)
+        number = WORKER if self._seat is None else self._seat.number
+        engine = open_engine(config, clock, number, serving=True)
         self._parts.push_async_callback(engine.close)
+        if self._seat is not None:
+            engine.join(self._seat.crew)
         self._readiness = Readiness(engine.directory)
         web, api = self._start_web(self._readiness)
         self._certificate = self._load_certificate()
         web.start(self._sockets.https, self._certificate)
         await engine.adopt(clock.wall_ms())
-        await engine.sweep_spool()
+        if self._seat is None:
+            await engine.sweep_spool()
         await self._start_delivery(engine)
         with_ = self._start_intake(engine, self._certificate)
         self._start_api(engine, with_, api)
         self._upkeep_task = asyncio.create_task(self._upkeep(engine))
         self._readiness.phase = Phase.READY
+
+    @staticmethod
+    def preload() -> None:
+        """Imports what a start imports late: for a parent whose workers are to share it."""
+        from waypost.intake.http import gate, once, routes, send  # noqa: F401
+        from waypost.pages.api import openapi, reading  # noqa: F401
+        from waypost.watch import health  # noqa: F401
+        from waypost.web import WebListener  # noqa: F401
 
     def _start_web(self, readiness: Readiness) -> tuple[WebListener, Ready]:
         # Half a second of imports that no command needs.
@@ -269,10 +238,9 @@ class App:
         self._parts.callback(stop)
 
     def _load_certificate(self) -> Certificate:
-        tls = self._config.tls
-        if tls.certificate is not None:
-            return Certificate(tls.certificate, tls.key or tls.certificate)
-        return Certificate(*made(self._config.data, self._config.hostname, self._clock.wall_ms()))
+        if self._seat is not None:
+            return self._seat.certificate
+        return load_certificate(self._config, self._clock)
 
     async def _start_delivery(self, engine: Engine) -> None:
         config = self._config
@@ -281,13 +249,27 @@ class App:
         )
         guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
         dialer = Dialer(config.hostname, guard)
-        dispatcher = Dispatcher(engine, dialer, self._clock, rules, config.data)
+        territory = None
+        if self._seat is not None:
+            territory = Territory(Owners(config.data, self._seat.crew))
+        dispatcher = Dispatcher(
+            engine, dialer, self._clock, rules, config.data, territory=territory
+        )
         engine.attach(dispatcher)
+        if self._seat is None:
+            await dispatcher.start()
+            self._parts.push_async_callback(dispatcher.stop, STOP_S)
+            return
+        hearing = Hearing(self._seat.crew, engine, dispatcher, self._clock)
+        hearing.start()
+        self._parts.push_async_callback(hearing.stop)
         await dispatcher.start()
-        self._parts.push_async_callback(dispatcher.stop, STOP_S)
+        self._parts.push_async_callback(lambda: dispatcher.stop(self._stop_s))
+        self._parts.callback(hearing.leave)
 
     def _start_intake(self, engine: Engine, certificate: Certificate) -> Collaborators:
         config, clock = self._config, self._clock
+        workers = 1 if self._seat is None else self._seat.workers
         self._door = make_door(config, clock, engine)
         collaborators = Collaborators(
             door=self._door,
@@ -295,8 +277,8 @@ class App:
             clock=clock,
             spool=Spool(config.data, engine.worker),
             certificate=certificate,
-            caps=SessionCaps(config.limits.sessions, config.limits.sessions_per_address),
-            memory=Memory(config.limits.memory_bytes),
+            caps=self._caps(),
+            memory=Memory(config.limits.memory_bytes // workers),
             throttle=Throttle(),
         )
         house = House(collaborators, config.hostname, config.limits.sessions, Patience())
@@ -306,8 +288,16 @@ class App:
         ]
         server = SmtpServer(house, listeners)
         server.start()
-        self._parts.push_async_callback(server.stop, STOP_S)
+        self._parts.push_async_callback(lambda: server.stop(self._stop_s))
         return collaborators
+
+    def _caps(self) -> SessionCaps:
+        limits = self._config.limits
+        if self._seat is None:
+            return SessionCaps(limits.sessions, limits.sessions_per_address)
+        return SessionCaps(
+            limits.sessions, limits.sessions_per_address, self._seat.sessions, self._seat.number
+        )
 
     async def _upkeep(self, engine: Engine) -> None:
         """Lets go of what has been kept long enough, and stops the relay when a sync failed."""
@@ -320,12 +310,24 @@ class App:
                     self._failed("a write to the disk failed: the relay stops rather than guess")
                     return
             try:
+                if not await self._keeps_house(engine):
+                    continue
                 more = True
                 while more:  # small steps with a pause between, so that nobody notices
                     more = bool(await asyncio.to_thread(upkeep.step, self._clock.wall_ms()))
                     await asyncio.sleep(UPKEEP_PAUSE_S)
             except StoreAway as away:
                 self._log.warning("upkeep_put_off", reason=away.private)
+
+    async def _keeps_house(self, engine: Engine) -> bool:
+        """Whether upkeep is this process's: of several workers it is the first one's to ask, for
+        as long as it lives."""
+        if self._seat is not None and self._housekeeping is None:
+            self._housekeeping = take(Paths(self._config.data).lock("upkeep"))
+            if self._housekeeping is not None:
+                self._parts.callback(self._housekeeping.close)
+                await engine.sweep_spool()
+        return self._seat is None or self._housekeeping is not None
 
     def reload(self, config: Config) -> None:
         """Takes over what can change while it runs: rules, limits of messages, the inline wait, the
@@ -336,8 +338,9 @@ class App:
         if self._certificate is not None and (said := self._certificate.refresh()):
             self._log.info("certificate", said=said)
 
-    async def stop(self) -> None:
+    async def stop(self, within_s: float = STOP_S) -> None:
         """Takes no more mail, finishes what is on the wire, closes the store."""
+        self._stop_s = within_s
         if self._readiness is not None:
             self._readiness.phase = Phase.STOPPING
         if self._upkeep_task is not None:
@@ -348,17 +351,4 @@ class App:
 
     def places(self) -> dict[str, Sequence[str]]:
         """What it listens on, by kind, as `host:port`."""
-        return {
-            "submission (STARTTLS)": _names(self._sockets.submission),
-            "submissions (TLS)": _names(self._sockets.submissions),
-            "http": _names(self._sockets.http),
-            **({"https": _names(self._sockets.https)} if self._sockets.https else {}),
-        }
-
-
-def _names(sockets: Sequence[socket.socket]) -> list[str]:
-    names = []
-    for bound in sockets:
-        host, port = bound.getsockname()[:2]
-        names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    return names
+        return places(self._sockets)

@@ -17,6 +17,7 @@ from waypost.store.connect import Paths
 
 WORKERS = 200  # numbers of workers that serve; those above are for commands
 COMMAND_NUMBERS = range(255, WORKERS - 1, -1)  # core/ident: 8 bits
+ORPHANS_S = 20.0  # twice what they give themselves, and some
 PATIENCE_S = 1.0  # somebody may hold a worker's lock for a moment, to take over what it left
 
 
@@ -77,6 +78,22 @@ def hold_serve(data: Path) -> Lock:
     if lock is None:
         raise StoreAway(f"a relay is running already on {data}; one data directory is one relay's")
     return lock
+
+
+def hold_parent(data: Path) -> Lock:
+    """For the process that was started as the relay; its workers inherit `hold_serve`'s lock, and
+    close this one. Raises `StoreAway`."""
+    return hold(Paths(data).lock("parent"), f"the relay of {data}", PATIENCE_S)
+
+
+def outlive_orphans(data: Path) -> None:
+    """Waits for workers whose parent was killed: they are about to end, and hold lock and ports."""
+    paths = Paths(data)
+    pause = threading.Event()
+    for _ in range(int(ORPHANS_S / 0.05)):
+        if not held(paths.lock("serve")) or held(paths.lock("parent")):
+            return
+        pause.wait(0.05)
 
 
 def hold_worker(data: Path, worker: int | None) -> tuple[int, Lock]:

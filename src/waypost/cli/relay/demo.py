@@ -22,7 +22,7 @@ import click
 import msgspec
 
 from waypost import config as configuration
-from waypost.app import App, Sockets, bind, make_data
+from waypost.app import App, make_data
 from waypost.cli.base import Command
 from waypost.cli.relay.catcher import Catcher, Caught
 from waypost.cli.relay.serve import run
@@ -31,6 +31,7 @@ from waypost.config import Config, Listen
 from waypost.core.errors import ConfigError, Secret
 from waypost.desk import accounts, keys, logs, secrets, upstreams
 from waypost.desk.office import Desk
+from waypost.listeners import Sockets, bind
 from waypost.upstream.settings import Form
 from waypost.values import Endpoint
 

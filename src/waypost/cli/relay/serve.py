@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import click
 import msgspec
 
 from waypost import log
-from waypost.app import App, bind
+from waypost.app import STOP_S, App
 from waypost.cli.base import Call, Command, Number, pass_call
 from waypost.clock import SystemClock
 from waypost.config import Config, load
 from waypost.core.errors import WaypostError
+from waypost.listeners import Sockets, bind
+from waypost.seat import Seat
+from waypost.store.locks import outlive_orphans
+from waypost.workers import BROKEN, SIGNALS
+
+ORPHAN_S = 8.0  # for what is on the wire when the parent is gone: somebody waits to start anew
 
 
 @click.command(cls=Command)
@@ -34,7 +40,13 @@ def serve(call: Call, workers: int | None) -> int:
         config = load(call.config_path, call.data_path)
         return config if workers is None else msgspec.structs.replace(config, workers=workers)
 
-    return run(_serve(read))
+    config = read()
+    outlive_orphans(config.data)
+    if config.workers > 1:
+        from waypost.cli.relay.several import serve_several
+
+        return serve_several(config, read)
+    return run(_serve(config, read))
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -47,40 +59,85 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(read: Callable[[], Config]) -> int:
-    config = read()
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    failures: list[str] = []
+async def _serve(config: Config, read: Callable[[], Config]) -> int:
+    relay = Running(config, read, bind(config))
+    await relay.start()
+    show(relay.app.places(), config)
+    print("ready", flush=True)
+    return 1 if await relay.until_told() else 0
 
-    def failed(reason: str) -> None:
-        failures.append(reason)
-        stopping.set()
 
-    def reload() -> None:
+async def work(config: Config, read: Callable[[], Config], sockets: Sockets, seat: Seat) -> int:
+    """One of several workers; its exit code."""
+    relay = Running(config, read, sockets, seat)
+    ground = seat.crew.ground
+    life = ground.life[0]
+    asyncio.get_running_loop().add_reader(life, relay.orphaned, life)
+    await relay.start()
+    ground.set_ready(seat.number, True)
+    return BROKEN if await relay.until_told() else 0
+
+
+def show(places: Mapping[str, Sequence[str]], config: Config) -> None:
+    """Prints what it listens on."""
+    for kind, names in places.items():
+        for name in names:
+            print(f"{kind:<22} {name}")
+    print(f"{'data directory':<22} {config.data}")
+
+
+class Running:
+    """A relay in this process, and the signals that it is told by."""
+
+    def __init__(
+        self,
+        config: Config,
+        read: Callable[[], Config],
+        sockets: Sockets,
+        seat: Seat | None = None,
+    ) -> None:
+        self.app = App(config, SystemClock(), sockets, self._failed, seat)
+        self._read = read
+        self._stopping = asyncio.Event()
+        self._within_s = STOP_S
+        self._failures: list[str] = []
+
+    async def start(self) -> None:
+        """Returns when it takes mail; raises what keeps it from that, with nothing left behind."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
         try:
-            app.reload(read())
+            await self.app.start()
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
+        except WaypostError:
+            await self.app.stop()
+            raise
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a parent forks with them blocked
+
+    async def until_told(self) -> bool:
+        """Runs until it is told to stop, and stops; whether it had to, by itself."""
+        await self._stopping.wait()
+        await self.app.stop(self._within_s)
+        for reason in self._failures:
+            print(f"waypost: {reason}", file=sys.stderr)
+        return bool(self._failures)
+
+    def orphaned(self, life: int) -> None:
+        """The parent is gone."""
+        asyncio.get_running_loop().remove_reader(life)
+        log.get("serve").error("parent_gone")
+        self._within_s = ORPHAN_S
+        self._stopping.set()
+
+    def _failed(self, reason: str) -> None:
+        self._failures.append(reason)
+        self._stopping.set()
+
+    def _reload(self) -> None:
+        try:
+            self.app.reload(self._read())
         except WaypostError as error:
             log.get("serve").warning("reload_refused", reason=error.public)
         else:
             log.get("serve").info("reloaded")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    app = App(config, SystemClock(), bind(config), failed)
-    try:
-        await app.start()
-        loop.add_signal_handler(signal.SIGHUP, reload)
-    except WaypostError:
-        await app.stop()
-        raise
-    for kind, places in app.places().items():
-        for place in places:
-            print(f"{kind:<22} {place}")
-    print(f"{'data directory':<22} {config.data}")
-    print("ready", flush=True)
-    await stopping.wait()
-    await app.stop()
-    for reason in failures:
-        print(f"waypost: {reason}", file=sys.stderr)
-    return 1 if failures else 0

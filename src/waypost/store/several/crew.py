@@ -27,7 +27,7 @@ from waypost.core import ident
 _RECORD = struct.Struct("=qqqq")
 _AT_ONCE = 4096 // _RECORD.size  # records; a write of PIPE_BUF octets is whole or not at all
 _READ_OCTETS = _RECORD.size * 2048
-_ROW = 2  # words of shared memory a worker: is it up, and its heart
+_ROW = 3  # words of shared memory a worker: is it up, is it ready, its heart
 
 
 class Word(enum.IntEnum):
@@ -76,12 +76,19 @@ class Ground:
     def set_up(self, worker: int, up: bool) -> None:
         self._words[worker * _ROW] = up
 
+    def ready(self, worker: int) -> bool:
+        """Whether it takes mail."""
+        return bool(self._words[worker * _ROW + 1])
+
+    def set_ready(self, worker: int, ready: bool) -> None:
+        self._words[worker * _ROW + 1] = ready
+
     def heart(self, worker: int) -> int:
-        """A number that rises while its loop turns; 0 before its first beat."""
-        return self._words[worker * _ROW + 1]
+        """A number that rises while its loop turns."""
+        return self._words[worker * _ROW + 2]
 
     def beat(self, worker: int) -> None:
-        place = worker * _ROW + 1
+        place = worker * _ROW + 2
         self._words[place] = (self._words[place] + 1) & 0xFFFF_FFFF
 
     def owner_of(self, upstream_id: int) -> int:

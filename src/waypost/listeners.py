@@ -1,0 +1,111 @@
+"""The listening sockets of a relay: bound first, so that a taken port stops the start.
+
+Promises one clear line where an address cannot be had. Knows nothing of what is served on them.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+
+import msgspec
+
+from waypost.config import Config
+from waypost.core.errors import ConfigError
+from waypost.values import Endpoint
+
+BACKLOG = 512
+
+
+class Sockets(msgspec.Struct):
+    """What a relay, or one of its workers, listens on."""
+
+    submission: list[socket.socket]
+    submissions: list[socket.socket]
+    http: list[socket.socket]
+    https: list[socket.socket]
+
+    def close(self) -> None:
+        for bound in (*self.submission, *self.submissions, *self.http, *self.https):
+            bound.close()
+
+
+def bind(config: Config, *, shared: bool = False) -> Sockets:
+    """Binds all listeners; `shared`: other sockets of ours may have the same addresses, and the
+    kernel spreads connections over them. `ConfigError` names the address and what to do."""
+    sockets = Sockets([], [], [], [])
+    try:
+        for kind in Sockets.__struct_fields__:
+            for endpoint in getattr(config.listen, kind):
+                getattr(sockets, kind).append(_bound(endpoint, f"listen.{kind}", shared))
+    except ConfigError:
+        sockets.close()
+        raise
+    return sockets
+
+
+def bind_each(config: Config, workers: int) -> list[Sockets]:
+    """The listeners of each of several workers; first it is seen that nobody else has them."""
+    alone = bind(config)
+    taken = {
+        kind: tuple(
+            msgspec.structs.replace(endpoint, port=bound.getsockname()[1])
+            for endpoint, bound in zip(
+                getattr(config.listen, kind), getattr(alone, kind), strict=True
+            )
+        )
+        for kind in Sockets.__struct_fields__
+    }
+    alone.close()
+    listen = msgspec.structs.replace(config.listen, **taken)
+    config = msgspec.structs.replace(config, listen=listen)
+    return [bind(config, shared=True) for _ in range(workers)]
+
+
+def _bound(endpoint: Endpoint, setting: str, shared: bool) -> socket.socket:
+    family = socket.AF_INET if endpoint.host and ":" not in endpoint.host else socket.AF_INET6
+    host = endpoint.host or "::"
+    try:
+        bound = socket.create_server(
+            (host, endpoint.port),
+            family=family,
+            backlog=BACKLOG,
+            reuse_port=shared,
+            dualstack_ipv6=not endpoint.host and socket.has_dualstack_ipv6(),
+        )
+    except socket.gaierror as error:
+        raise ConfigError(f"{setting}: {endpoint} is no address of this machine") from error
+    except OSError as error:
+        raise ConfigError(f"{setting}: {endpoint} {_why_not_bound(error)}") from error
+    bound.setblocking(False)
+    return bound
+
+
+def _why_not_bound(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "is taken by another program: stop that one, or set another port"
+        case errno.EACCES:
+            return "may not be bound: ports below 1024 need the right CAP_NET_BIND_SERVICE"
+        case errno.EADDRNOTAVAIL:
+            return "is no address of this machine"
+    return f"cannot be bound: {error.strerror}"
+
+
+def places(sockets: Sockets) -> dict[str, Sequence[str]]:
+    """What these listen on, by kind, as `host:port`."""
+    return {
+        "submission (STARTTLS)": _names(sockets.submission),
+        "submissions (TLS)": _names(sockets.submissions),
+        "http": _names(sockets.http),
+        **({"https": _names(sockets.https)} if sockets.https else {}),
+    }
+
+
+def _names(sockets: Sequence[socket.socket]) -> list[str]:
+    names = []
+    for bound in sockets:
+        host, port = bound.getsockname()[:2]
+        names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return names
