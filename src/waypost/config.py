@@ -340,7 +340,7 @@ def _known(name: str, problem: str) -> str:
     near = difflib.get_close_matches(name, _SETTINGS, 1, 0.6) or [
         known for known in _SETTINGS if known.rpartition(".")[2] == last
     ]
-    near = near or difflib.get_close_matches(name, [*_SETTINGS, *_SECTIONS], 1, 0.3)
+    near = near or difflib.get_close_matches(name, [*_SETTINGS, *_SECTIONS], 1, 0.0)
     if near and problem.startswith("unknown variable"):
         near = [PREFIX + near[0].upper().replace(".", "__")]
     raise ConfigError(problem + (f"; the nearest known name is {near[0]}" if near else ""))

@@ -25,16 +25,18 @@ class Sockets(msgspec.Struct):
     submissions: list[socket.socket]
     http: list[socket.socket]
     https: list[socket.socket]
+    metrics: list[socket.socket]
 
     def close(self) -> None:
-        for bound in (*self.submission, *self.submissions, *self.http, *self.https):
-            bound.close()
+        for kind in self.__struct_fields__:
+            for bound in getattr(self, kind):
+                bound.close()
 
 
 def bind(config: Config, *, shared: bool = False) -> Sockets:
     """Binds all listeners; `shared`: other sockets of ours may have the same addresses, and the
     kernel spreads connections over them. `ConfigError` names the address and what to do."""
-    sockets = Sockets([], [], [], [])
+    sockets = Sockets([], [], [], [], [])
     try:
         for kind in Sockets.__struct_fields__:
             for endpoint in getattr(config.listen, kind):
@@ -46,7 +48,11 @@ def bind(config: Config, *, shared: bool = False) -> Sockets:
 
 
 def bind_each(config: Config, workers: int) -> list[Sockets]:
-    """The listeners of each of several workers; first it is seen that nobody else has them."""
+    """The listeners of each of several workers; first it is seen that nobody else has them.
+
+    Each worker tells its own metrics: the first at the port that is set, the others at those that
+    follow it, since a scrape must know whom it asks.
+    """
     alone = bind(config)
     taken = {
         kind: tuple(
@@ -60,7 +66,16 @@ def bind_each(config: Config, workers: int) -> list[Sockets]:
     alone.close()
     listen = msgspec.structs.replace(config.listen, **taken)
     config = msgspec.structs.replace(config, listen=listen)
-    return [bind(config, shared=True) for _ in range(workers)]
+    return [bind(_of_worker(config, number), shared=True) for number in range(workers)]
+
+
+def _of_worker(config: Config, number: int) -> Config:
+    metrics = tuple(
+        msgspec.structs.replace(endpoint, port=endpoint.port + number)
+        for endpoint in config.listen.metrics
+    )
+    listen = msgspec.structs.replace(config.listen, metrics=metrics)
+    return msgspec.structs.replace(config, listen=listen)
 
 
 def _bound(endpoint: Endpoint, setting: str, shared: bool) -> socket.socket:
@@ -100,6 +115,7 @@ def places(sockets: Sockets) -> dict[str, Sequence[str]]:
         "submissions (TLS)": _names(sockets.submissions),
         "http": _names(sockets.http),
         **({"https": _names(sockets.https)} if sockets.https else {}),
+        **({"metrics": _names(sockets.metrics)} if sockets.metrics else {}),
     }
 
 

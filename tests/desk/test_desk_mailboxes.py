@@ -344,6 +344,21 @@ def test_a_raised_cap_lets_what_waits_for_it_be_tried_today(desk: Desk, mail: An
     assert mail.sql("SELECT due FROM queue") == [(mail.clock.ms,)]
 
 
+def test_a_lowered_cap_lets_what_is_larger_alone_be_failed_at_once(desk: Desk, mail: Any) -> None:
+    ident = mail.accept("acme", "noreply@example.com")
+    due = mail.clock.ms + 86_400_000
+    mail.sql("UPDATE queue SET capped = 1, due = ?", (due,))
+    mail.sql("UPDATE message SET queued = 3")
+    upstreams.change(desk, "main", Fields(form=Form(daily_cap=3)))
+    senders.change(desk, "noreply@example.com", daily_cap=3)
+    assert mail.sql("SELECT due FROM queue") == [(due,)], ident
+    senders.change(desk, "noreply@example.com", daily_cap=2)
+    assert mail.sql("SELECT due FROM queue") == [(mail.clock.ms,)]
+    mail.sql("UPDATE queue SET due = ?", (due,))
+    upstreams.change(desk, "main", Fields(form=Form(daily_cap=2)))
+    assert mail.sql("SELECT due FROM queue") == [(mail.clock.ms,)]
+
+
 def test_which_of_several_senders_of_an_address_must_be_said(desk: Desk, mail: Any) -> None:
     upstreams.add(desk, "second", fields("noreply@example.com"), for_account="acme")
     with pytest.raises(UsageError, match="main, second"):

@@ -101,6 +101,47 @@ def test_somebody_acts_and_mail_goes_on_at_once(how: str, tmp_path: Path) -> Non
     asyncio.run(play())
 
 
+@pytest.mark.parametrize(
+    ("stage", "words", "state"),
+    [
+        ("mail", "550 5.4.5 Daily user sending limit exceeded.", FAILING),
+        ("dot", "550 5.4.5 Daily user sending limit exceeded.", FAILING),
+        ("mail", "530 5.7.0 Authentication required", PAUSED),
+    ],
+)
+def test_the_message_that_was_hit_goes_on_at_once_too(
+    stage: str, words: str, state: UpstreamState, tmp_path: Path
+) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.replies = {stage: words}
+        async with rig(server, tmp_path) as held:
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: held.store.state_of() is state and not held.store.claimed)
+            assert held.store.records[0].probe_ms >= held.clock.ms + HOUR_MS
+            server.replies = {}
+            held.edit(health=Health(since_ms=held.clock.ms + 1))
+            await until(lambda: len(server.got) == 1)
+
+    asyncio.run(play())
+
+
+def test_a_limit_told_at_rcpt_is_the_reason(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path) as held:
+            parcel = held.store.put()
+            address = str(parcel.recipients[0][1])
+            server.replies = {address: "550 5.2.251 submission quota exceeded"}
+            await held.dispatcher.start()
+            await until(lambda: held.store.state_of() is FAILING and not held.store.claimed)
+            assert "5.2.251" in held.store.settings[1].health.reason
+            assert held.store.settings[1].health.probes == 1
+
+    asyncio.run(play())
+
+
 def test_a_pause_by_hand_is_never_probed(tmp_path: Path) -> None:
     async def play() -> None:
         server = Scripted()

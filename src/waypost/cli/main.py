@@ -33,6 +33,7 @@ COMMANDS = MappingProxyType(
             "Try it: a relay, an upstream and a message, in one command.",
         ),
         "send": ("relay.send", "send", "Send one message through the door."),
+        "sendmail": ("relay.sendmail", "sendmail", "The sendmail that programs call."),
         "account": ("people.account", "account", "Who may send: tenants and their limits."),
         "key": ("people.key", "key", "The keys that applications log in with."),
         "credits": ("people.credits", "credits", "Prepaid credits and their ledger."),
@@ -91,6 +92,8 @@ def root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line; the exit code. Raises for mistakes of ours alone."""
+    if arguments is None and sys.argv[0].rpartition("/")[2] == "sendmail":
+        arguments = ["sendmail", *sys.argv[1:]]  # as /usr/sbin/sendmail, by a symbolic link
     try:
         code = root.main(
             None if arguments is None else list(arguments),

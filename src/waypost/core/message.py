@@ -172,3 +172,4 @@ class Attempt(msgspec.Struct, frozen=True):
     uncertain: bool = False
     held_ms: int = 0  # added to the time that does not count
     transcript: str = ""
+    probe_ms: int = 0  # its upstream takes nothing before then, unless somebody acts

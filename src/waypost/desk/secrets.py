@@ -70,6 +70,8 @@ def rotate(desk: Desk) -> SecretsView:
     process sealed a moment ago, and older copies of the store, still open.
     """
     key_file = desk.key_file
+    with desk.reading():
+        pass  # where the store cannot be used no key is made
     if key_file.exists():
         _write(key_file, read(key_file).rotated(chance(desk.clock)), replace=True)
     else:

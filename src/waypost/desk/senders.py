@@ -232,9 +232,17 @@ def checked_cap(cap: int | None) -> None:
         whole(cap, 1, CAP_MOST, "daily_cap")
 
 
-def more_room(old: int | None, new: int | None) -> bool:
-    """A daily cap was raised or taken away."""
-    return old is not None and (new is None or new > old)
+def cap_changed(
+    look: Look, scope: str, scope_id: int, caps: tuple[int | None, int | None], now_ms: int
+) -> None:
+    """What waits for a daily cap is looked at again: all of it where there is more room now, else
+    what alone is larger. `scope`: `id` of a sender, or `upstream_id`; `caps`: old and new.
+    """
+    old, new = caps
+    if old is not None and (new is None or new > old):
+        rows.try_today(look, -scope_id if scope == "id" else scope_id, now_ms)
+    elif new is not None:
+        rows.try_larger(look, scope, scope_id, new, now_ms)
 
 
 def checked_from_name(name: str) -> None:
@@ -282,8 +290,8 @@ def _apply(look: Look, row: SenderRow, edit: Edit, now_ms: int) -> None:
         rows.unassign(look, row.id, account_id)
     if target != row.upstream_id:
         rows.anew(look, row.id, now_ms)
-    elif cap is not UNSET and more_room(row.daily_cap, cap):
-        rows.try_today(look, -row.id, now_ms)
+    elif cap is not UNSET:
+        cap_changed(look, "id", row.id, (row.daily_cap, cap), now_ms)
 
 
 def _refuse_rivals(look: Look, binding: Binding, itself: int | None) -> None:

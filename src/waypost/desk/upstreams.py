@@ -150,8 +150,8 @@ def change(desk: Desk, name: str, fields: Fields, *, account: str | None = None)
             columns["fallback_id"] = _fallback(look, owner, name, fields.fallback)
         rows.update(look, "upstream", row.id, columns)
         _free(look, row.id, desk.clock.wall_ms())
-        if senders.more_room(row.daily_cap, new.limits.daily_cap):
-            rows.try_today(look, row.id, desk.clock.wall_ms())
+        caps = (row.daily_cap, new.limits.daily_cap)
+        senders.cap_changed(look, "upstream_id", row.id, caps, desk.clock.wall_ms())
         if fields.sender is not UNSET:
             _bind_also(look, desk, row, fields)
         return _view(look, desk, _row(look, owner, name))

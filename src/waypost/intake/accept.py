@@ -81,6 +81,9 @@ class Door:
         self._clock = clock
         self._data = data
         self._disk = disk
+        # Counted since the start, for who watches.
+        self.accepted_messages = self.accepted_recipients = 0
+        self.refused: dict[Reason, int] = dict.fromkeys(Reason, 0)
 
     def known_at_mail(self, account_id: int, key_id: int | None) -> Refusal | None:
         """What can be refused before the message is sent: key, rate, no credits, disk, store."""
@@ -128,6 +131,9 @@ class Door:
             )
             return outcome
         acceptance, committed = outcome
+        if committed.repeat_of is None:
+            self.accepted_messages += 1
+            self.accepted_recipients += committed.recipients
         return Accepted(
             await self._settled(committed, began_s),
             str(acceptance.envelope_from),
@@ -155,6 +161,7 @@ class Door:
         answer: str,
     ) -> None:
         """Adds to the log of refusals; `who`: account and key, as far as they are known."""
+        self.refused[reason] += 1
         account_id, key_id = who
         line = RefusalNote(
             self._clock.wall_ms(),

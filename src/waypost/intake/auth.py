@@ -67,6 +67,14 @@ def dead(directory: Directory, key_id: int) -> Reason | None:
     return None if account is not None and account.enabled else Reason.ACCOUNT_DISABLED
 
 
+def withdrawn(directory: Directory, key: Key) -> Reason | None:
+    """Why who showed this key before may not use it any more: dead, or given a new secret."""
+    reason = dead(directory, key.id)
+    if reason is None and directory.keys[key.id].digest != key.digest:
+        return Reason.KEY_UNKNOWN
+    return reason
+
+
 class Throttle:
     """How often each address came with a wrong key lately. Bounded, and it forgets."""
 

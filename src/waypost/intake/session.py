@@ -20,7 +20,7 @@ from waypost.core.facts import Directory, Key, RecipientsFrom
 from waypost.core.message import Submission
 from waypost.core.verdict import AUTH_AWAY, Reason, Refusal
 from waypost.intake import answer
-from waypost.intake.auth import AuthRefusal, admit, dead
+from waypost.intake.auth import AuthRefusal, admit, withdrawn
 from waypost.intake.house import SHUTDOWN_S, House
 from waypost.intake.receive import MEMORY_FULL, Receiver
 from waypost.wire import events as ev
@@ -220,7 +220,7 @@ class Session(asyncio.Protocol):
         self._flush()
 
     def _check_key(self) -> None:
-        """A key that was disabled since is dead. One comparison while nothing has changed."""
+        """A key that was disabled or rotated since is dead. One comparison if nothing changed."""
         try:
             directory = self._with.store.directory()
         except StoreAway:
@@ -229,11 +229,10 @@ class Session(asyncio.Protocol):
             return
         assert self._key is not None
         self._directory = directory
-        reason = dead(directory, self._key.id)
+        reason = withdrawn(directory, self._key)
         if reason is not None:
-            refusal = Refusal(
-                reason, "This key or its account was disabled, ask who gave it to you"
-            )
+            text = "This key or its account is no longer valid, ask who gave it to you"
+            refusal = Refusal(reason, text)
             line = answer.refused(refusal)
             self._note(reason, line)
             self._smtp.shut(line)

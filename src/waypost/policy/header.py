@@ -109,7 +109,7 @@ def scan(head: bytes) -> Fields | Refusal:
             values.setdefault(name, []).append(found[2])
             read += 1
             if read > READ_FIELDS:
-                return _malformed(
+                return loop(Fields(head, values, end), "-") or _malformed(
                     f"The header repeats address and trace fields more than {READ_FIELDS} times"
                 )
     if head[end:] not in (b"", b"\r\n"):

@@ -17,7 +17,7 @@ from waypost.store.connect import Paths
 
 WORKERS = 200  # numbers of workers that serve; those above are for commands
 COMMAND_NUMBERS = range(255, WORKERS - 1, -1)  # core/ident: 8 bits
-ORPHANS_S = 20.0  # twice what they give themselves, and some
+ORPHANS_S = 30.0  # thrice what they give themselves, and some
 PATIENCE_S = 1.0  # somebody may hold a worker's lock for a moment, to take over what it left
 
 

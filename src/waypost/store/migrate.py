@@ -51,12 +51,19 @@ def migrate(data: Path, db: apsw.Connection, *, serving: bool = False) -> None:
         raise trouble(error) from error
 
 
-def _current(db: apsw.Connection, newest: int) -> bool:
-    now = version(db)
+def refuse_newer(now: int) -> None:
+    """Raises `SchemaTooNew` for a version that this program does not know."""
+    newest = steps()[-1][0]
     if now > newest:
         raise SchemaTooNew(
             f"this store was written by a newer program (schema {now}, this one knows {newest})"
         )
+
+
+def _current(db: apsw.Connection, newest: int) -> bool:
+    now = version(db)
+    if now > newest:
+        refuse_newer(now)
     return now == newest
 
 

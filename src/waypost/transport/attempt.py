@@ -197,9 +197,12 @@ class Try:
             self._end(onward, state, code, text)
             self._end(tuple(cut), State.QUEUED, last.code if last else 0, text)
             return ()
-        if cut or lost is not None or not self._stream.usable or self._upstream_trouble():
+        if cut or lost is not None or not self._stream.usable:
             known = self._meaning(Stage.RCPT, None, lost)
             self._failed((*cut, *onward), known, None)
+            return ()
+        if self._out.trouble is not None:
+            self._failed(onward, self._out.trouble, None)
             return ()
         return onward
 
@@ -230,9 +233,6 @@ class Try:
         if known.closing and not self._out.stopped:
             self._out.lost = known
         return known
-
-    def _upstream_trouble(self) -> bool:
-        return self._out.trouble is not None
 
     def _failed(self, entries: Group, known: Trouble, reply: Reply | None) -> None:
         """Recipients that were not taken, for one reason."""
@@ -274,10 +274,12 @@ def report(
     upstream: Upstream,
     outcome: Outcome,
     rules: schedule.QueueRules,
-    when: tuple[int, float, int],
+    when: tuple[int, float, int, int],
 ) -> Attempt:
-    """The attempt as it is recorded. `when`: now, chance, when a try that does not count is due."""
-    now_ms, chance, uncounted_due_ms = when
+    """The attempt as it is recorded. `when`: now, chance, when a try that does not count is due,
+    when the upstream is probed (0: it is well).
+    """
+    now_ms, chance, uncounted_due_ms, probe_ms = when
     if outcome.sent:
         return Attempt(parcel, now_ms, upstream.id, upstream.name, _in_order(outcome.results))
     counted = (outcome.trouble is None and not outcome.stopped) or outcome.uncertain
@@ -305,6 +307,7 @@ def report(
         uncertain=outcome.uncertain,
         held_ms=held_ms,
         transcript=outcome.transcript,
+        probe_ms=probe_ms,
     )
 
 

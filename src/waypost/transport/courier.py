@@ -62,8 +62,8 @@ class Courier:
         return self.condition.ok and not self._stopping
 
     @property
-    def busy(self) -> bool:
-        return bool(self._tasks)
+    def busy(self) -> int:  # connections, those that are being opened too
+        return len(self._tasks)
 
     @property
     def quiet(self) -> bool:
@@ -388,9 +388,8 @@ class Courier:
             self._superior.passed(parcel)
         elif not self.condition.ok and known is None and outcome.lost is None:
             self.condition.probe_again()
-        record = attempt.report(
-            parcel, upstream, outcome, office.rules, (now_ms, office.clock.chance(), due_ms)
-        )
+        when = (now_ms, office.clock.chance(), due_ms, self.condition.health.probe_at_ms)
+        record = attempt.report(parcel, upstream, outcome, office.rules, when)
         office.records.record(record)
         if record.next_ms:
             self._superior.due_at(record.next_ms)
@@ -425,7 +424,7 @@ class Courier:
             return self._now() + AGAIN_MS
         self._release_window(self.condition.health.reason)
         self._wake_idle()
-        return self.condition.health.probe_at_ms
+        return self._now()  # what keeps it waiting is the upstream's state, which may end any time
 
     def _tell(self, change: health.Change) -> None:
         store, ident, edition = self._office.store, self.upstream.id, self.upstream.edition

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import NamedTuple
 
 from waypost import log
 from waypost.clock import Clock
 from waypost.core.errors import StoreAway
 from waypost.core.event import Event, Kind
 from waypost.core.facts import Directory, Sender
+from waypost.core.lifecycle import State
 from waypost.core.message import Acceptance, Parcel
 from waypost.core.upstream import Upstream, UpstreamState
 from waypost.store.contract import Lane, RelayStore
@@ -30,10 +32,20 @@ from waypost.transport.trouble import Trouble
 
 TICK_MS = 15_000  # the longest time between two looks
 GAP_S = 0.005  # the shortest
-PARKED_MS = 60_000  # between looks at mail that cannot go
+PARKED_MS = 60_000  # between looks at mail that cannot go, at most
 AWAY_S = 1.0  # between looks while the store is away
 CLAIM_ONCE = 50  # messages of a parked lane looked at for being overdue
 LAST_WORDS_S = 5.0  # for outcomes to reach the store at the end
+
+
+class Pool(NamedTuple):
+    """The connections of one upstream: how many are open or opening, how many messages are claimed
+    for them, and whether it takes mail."""
+
+    upstream: str
+    connections: int
+    claimed: int
+    able: bool
 
 
 class Dispatcher:
@@ -104,6 +116,19 @@ class Dispatcher:
             self._records.give_up()
         if self._territory is not None:
             await self._territory.stop()
+
+    # What is counted.
+
+    @property
+    def results(self) -> dict[State, int]:
+        """Of recipients in attempts, by the state that they left them in, since the start."""
+        return self._records.results
+
+    def pools(self) -> list[Pool]:
+        """A line an upstream that this worker delivers to."""
+        return [
+            Pool(c.upstream.name, c.busy, c.window.ready, c.able) for c in self._couriers.values()
+        ]
 
     # The Taker.
 
@@ -287,12 +312,13 @@ class Dispatcher:
         for courier, waiting in due.items():
             courier.behind = await self._claim(courier, waiting, now_ms)
         if now_ms >= self._parked_ms:
-            self._parked_ms = now_ms + PARKED_MS
+            # A tenth late is soon enough for what may be held for days, or for seconds.
+            self._parked_ms = now_ms + min(PARKED_MS, max(1000, self._rules.hold_max_ms // 10))
             for lane in await self._store.lanes(parked):
                 if now_ms - lane.due_ms >= self._rules.hold_max_ms:
                     await self._expire(lane, now_ms)
         times = [courier.next_probe_ms() for courier in mine]
-        times += self._held.values()
+        times += [*self._held.values(), self._parked_ms]
         self._planned_ms = min([self._planned_ms, *(at for at in times if at > now_ms)])
         return max(self._planned_ms - self._clock.wall_ms(), 1) / 1000
 

@@ -63,9 +63,16 @@ class Refused(WaypostError):
 @click.option("--text", default="", metavar="T")
 @click.argument("file", required=False, metavar="[FILE]")
 @pass_call
-def send(call: Call, /, **said: Any) -> None:
+def send(call: Call, /, **said: Any) -> int:
     """Send one message through the door; FILE is a whole message, - standard input."""
-    call.thing(submitted(call.config, call.desk(), Draft(**said)), leave_out=())
+    view = submitted(call.config, call.desk(), Draft(**said))
+    call.thing(view)
+    if view.status != "failed":
+        return 0
+    refused = next(found for found in view.recipients if found.status == "failed")
+    words = f"{refused.code or ''} {refused.text}".strip()
+    out.note(f"waypost: refused for good, and refunded: {words}")
+    return 1
 
 
 def submitted(config: Config, desk: Desk, draft: Draft) -> MessageView:

@@ -293,7 +293,7 @@ def _from_header(made: Made, limit: int, envelope: Envelope) -> Made:
     if envelope.sender is None:
         for value in fields.named(b"from"):
             try:
-                made.mail_from = mailbox_list(header.text(value))[0].address
+                made.mail_from = mailbox_list(header.unfolded(value))[0].address
             except AddressError:
                 break
     if not made.everyone:

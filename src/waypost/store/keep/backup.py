@@ -22,6 +22,7 @@ from waypost.core import ident
 from waypost.core.errors import StoreAway, WrongState
 from waypost.store.connect import Paths, connect, transaction, trouble
 from waypost.store.locks import held
+from waypost.store.migrate import refuse_newer, version
 
 WHOLE = "waypost-backup.json"
 DATABASE = "waypost.db"
@@ -29,6 +30,7 @@ KEYS = "sealing.keys"
 EXTRAS = "*.pem"  # the certificate that was made here, and its key
 STEP_PAGES = 256
 BUSY_WAIT_MS = 30_000
+VERSION_AT = (60, 4)  # where a whole database file keeps it: sqlite.org/fileformat2.html 1.3
 LINKS = "backup."
 """How the folder begins that holds on to spool files while they are copied."""
 
@@ -54,8 +56,11 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
 def backup(data: Path, key_file: Path, target: Path) -> Copied:
     """Copies the store into an empty directory, made when missing.
 
-    Raises `WrongState` where it is not empty, `StoreAway` where it cannot be written.
+    Raises `WrongState` where it is not empty, `StoreAway` where it cannot be written,
+    `SchemaTooNew` for a store that a newer program wrote.
     """
+    with contextlib.closing(connect(data, wait_ms=BUSY_WAIT_MS)) as db:
+        refuse_newer(version(db))
     with _plainly(target):
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(target.iterdir()):
@@ -76,10 +81,12 @@ def backup(data: Path, key_file: Path, target: Path) -> Copied:
 def restore(source: Path, data: Path, key_file: Path) -> Copied:
     """Brings a backup back to where no store is.
 
-    Raises `WrongState` where a store is there already, a relay runs, or the backup is not whole.
+    Raises `WrongState` where a store is there already, a relay runs, or the backup is not whole,
+    `SchemaTooNew` for the backup of a newer program's store.
     """
     paths = Paths(data)
     manifest = _read(source)
+    refuse_newer(_version(source / DATABASE))
     if paths.database.exists():
         raise WrongState(f"there is a store in {data} already: move it away first")
     if held(paths.lock("serve")):
@@ -226,6 +233,12 @@ def _read(source: Path) -> Manifest:
         if not path.is_file() or _digest(path) != digest:
             raise WrongState(f"{path} is missing or was changed: this backup is not whole")
     return manifest
+
+
+def _version(database: Path) -> int:
+    with database.open("rb") as opened:
+        opened.seek(VERSION_AT[0])
+        return int.from_bytes(opened.read(VERSION_AT[1]), "big")
 
 
 def _digest(file: Path) -> str:

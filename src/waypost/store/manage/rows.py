@@ -73,6 +73,19 @@ def try_today(look: Look, capped: int, now_ms: int) -> None:
     )
 
 
+def try_larger(look: Look, scope: str, scope_id: int, cap: int, now_ms: int) -> None:
+    """What waits for a cap and is larger than this one alone is looked at now: it can only fail.
+
+    `scope`: `id` of a sender whose cap this is, or `upstream_id`.
+    """
+    look.run(
+        "UPDATE queue SET due = ? WHERE capped <> 0 AND claim = 0 AND due > ?"
+        f" AND sender_id IN (SELECT id FROM sender WHERE {scope} = ?)"
+        " AND (SELECT queued FROM message WHERE id = message_id) > ?",
+        (now_ms, now_ms, scope_id, cap),
+    )
+
+
 def drop_sender(look: Look, sender_id: int) -> None:
     look.run("DELETE FROM sender_account WHERE sender_id = ?", (sender_id,))
     look.run("DELETE FROM sender WHERE id = ?", (sender_id,))

@@ -14,11 +14,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 TURN = "lock.turn"
 WRITE = "lock.write"
+PATIENCE_S = 10.0
+LOOK_S = 0.001
 
 
 class Turn:
@@ -38,16 +41,8 @@ class Turn:
         """Takes it if nobody writes and nobody waits; True also if it is held already."""
         if self.held:
             return True
-        try:
-            fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        try:
-            fcntl.flock(self._write, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.held = True
-        except BlockingIOError:
-            pass
-        finally:
+        if _locked(self._turn):
+            self.held = _locked(self._write)
             fcntl.flock(self._turn, fcntl.LOCK_UN)
         return self.held
 
@@ -62,6 +57,20 @@ class Turn:
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
+    def take_within(self, seconds: float) -> bool:
+        """Waits for it, by looking again and again: whoever is next stays next meanwhile."""
+        pause = threading.Event()
+        next_one = False
+        for _ in range(int(seconds / LOOK_S)):
+            next_one = next_one or _locked(self._turn)
+            if next_one and _locked(self._write):
+                self.held = True
+                break
+            pause.wait(LOOK_S)
+        if next_one:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        return self.held
+
     def release(self) -> None:
         """The next one's turn; may be called when it is not held."""
         if self.held:
@@ -73,6 +82,14 @@ class Turn:
         os.close(self._write)
 
 
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def alone(data: Path) -> None:
     """One process serves: nobody needs to take turns."""
     (data / WRITE).unlink(missing_ok=True)
@@ -80,13 +97,14 @@ def alone(data: Path) -> None:
 
 @contextlib.contextmanager
 def in_turn(data: Path) -> Iterator[None]:
-    """For a writer that is no worker: waits its turn, where there are turns."""
+    """For a writer that is no worker's batch: waits its turn, where there are turns, but not for
+    ever. In the end SQLite's lock decides."""
     if not (data / WRITE).exists():
         yield
         return
     turn = Turn(data)
     try:
-        turn.take()
+        turn.take_within(PATIENCE_S)
         yield
     finally:
         turn.close()

@@ -18,6 +18,7 @@ everything: `StoreBroken` for every member and every later one. Knows nothing of
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import queue
 import threading
@@ -27,6 +28,7 @@ from typing import Protocol
 
 import apsw
 
+from waypost.clock import Clock
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.store.connect import connect, roll_back, trouble
 from waypost.store.several.turn import Turn
@@ -61,10 +63,27 @@ class Begin(Protocol):
     def __call__(self, db: apsw.Connection, *, first: bool) -> Batch: ...
 
 
-class Committer:
-    """Owns the writing connection."""
+class CommitTimes:
+    """How long commits took since the start. `counts`: of those up to each of `BOUNDS_S`, and of
+    the longer ones; not added up. Written by the writer thread, read by anybody."""
 
-    def __init__(self, data: Path, db: apsw.Connection, begin: Begin) -> None:
+    BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS_S) + 1)
+        self.total_s = 0.0
+
+    def add(self, took_s: float) -> None:
+        self.counts[bisect.bisect_left(self.BOUNDS_S, took_s)] += 1
+        self.total_s += took_s
+
+
+class Committer:
+    """Owns the writing connection. `times`: how long its commits took."""
+
+    def __init__(self, data: Path, db: apsw.Connection, begin: Begin, clock: Clock) -> None:
+        self.times = CommitTimes()
+        self._clock = clock
         self.broken: StoreBroken | None = None
         self.turn: Turn | None = None  # of several processes
         self._db = db
@@ -267,10 +286,12 @@ class Committer:
 
     def _commit(self, members: list[Op]) -> None:
         failed: Exception | None = None
+        began_s = self._clock.monotonic()
         try:
             self.commit_now(self._db)
         except Exception as error:  # noqa: BLE001  (told to every member)
             failed = error
+        self.times.add(self._clock.monotonic() - began_s)
         more = self._close_gap and failed is None
         if not more:
             self._end_turn()

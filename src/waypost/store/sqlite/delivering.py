@@ -175,7 +175,7 @@ class Record(Deed):
             enhanced=enhanced(refused.text) if refused else "",
             words=refused.text if refused else "",
             hint=attempt.reason if counts.queued else "",
-            next_at_ms=attempt.next_ms if counts.queued else 0,
+            next_at_ms=max(attempt.next_ms, attempt.probe_ms) if counts.queued else 0,
         )
 
 

@@ -74,7 +74,8 @@ class Engine:
         self._reader = connect(settings.data, checkpoint_pages=0)
         self._shared = Shared(settings.data)
         self._known = Known(settings, self._reader, self._shared)
-        self._committer = Committer(settings.data, db, self._begin)
+        self._committer = Committer(settings.data, db, self._begin, settings.clock)
+        self.commits = self._committer.times
         self._waiting = Waiting()
         self.answers = Answers(self._reader, self._submit, settings.clock, settings.data, worker)
         self._files = Files(settings.data, worker)

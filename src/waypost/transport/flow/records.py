@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from waypost.core.errors import StoreAway, StoreBroken
+from waypost.core.lifecycle import State
 from waypost.core.message import Attempt, Parcel
 from waypost.store.contract import RelayStore
 
@@ -20,15 +21,19 @@ Ask = Callable[[], "asyncio.Future[None]"]
 
 
 class Records:
-    """What was asked of the store and is not on disk yet; `outstanding`: how much that is."""
+    """What was asked of the store and is not on disk yet; `outstanding`: how much that is.
+    `results`: of recipients in attempts, by the state that they left them in."""
 
     def __init__(self, store: RelayStore) -> None:
         self.outstanding = 0
+        self.results = dict.fromkeys(State, 0)
         self._store = store
         self._empty: asyncio.Future[None] | None = None
         self._ended = False
 
     def record(self, attempt: Attempt) -> None:
+        for result in attempt.results:
+            self.results[result.state] += 1
         self.keep(partial(self._store.record, attempt))
 
     def release(self, parcel: Parcel, due_ms: int, reason: str) -> None:

@@ -1,0 +1,169 @@
+"""A worker dies, or their parent does: nothing that was acknowledged is lost, and mail goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from peers.process import listens, wait_until
+from peers.recording import Recording
+from peers.relay import Relay, mail, submit
+from stories.test_story_crash import Load, tokens
+from workers.crew_of import AT_ONCE, SEVERAL, accepted_by, wait_for_all, workers_of
+
+KILLS = 12
+
+
+def everything_is_right(relay: Relay, recording: Recording, load: Load) -> None:
+    """What was acknowledged arrived, twice only where it is logged; the books are right."""
+
+    def all_there() -> bool:
+        return set(load.acknowledged) <= set(tokens(recording))
+
+    wait_until(all_there, "every acknowledged message", 90, step_s=0.5)
+    wait_until(lambda: not relay.messages("--status", "queued"), "an empty queue", 60, step_s=0.5)
+    listed = relay.messages()
+    assert len(listed) >= len(load.acknowledged)
+    assert relay.credits() == 100000 - len(listed)
+    assert sum(line["amount"] for line in relay.ledger()) == relay.credits()
+    relay.audit()
+    by_subject = {m["subject"]: m["id"] for m in listed}
+    for token, copies in tokens(recording).items():
+        if copies > 1:
+            (person,) = relay.message(by_subject[token])["recipients"]
+            doubtful = [a for a in person["attempts"] if a["uncertain"]]
+            assert len(doubtful) >= copies - 1, person
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_upstream_goes_on(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**SEVERAL)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port)
+    for _ in range(3):
+        before = workers_of(relay)
+        victim = before[len(recording.messages) % 2]
+        os.kill(victim, signal.SIGKILL)
+        # Before there is a successor: a session of the survivor's, whoever's the upstream was.
+        taken = 0
+        while taken < 4:
+            with relay.session(key) as session:
+                code, text = submit(session, mail(), ["ann@example.com"])
+                assert (code, text[:3]) == (250, "OK:")
+                taken += 1
+        wait_until(lambda v=victim: v not in workers_of(relay), "its end")  # type: ignore[misc]
+        wait_until(lambda: len(workers_of(relay)) == 2, "a successor")
+    answers = set()
+    for _ in range(12):
+        code, text = relay.submit(key, mail(), ["ann@example.com"])
+        assert (code, text[:3]) == (250, "OK:")
+        answers.add(accepted_by(text))
+    assert answers == {0, 1}
+    relay.audit()
+
+
+@pytest.mark.slow
+def test_kills_of_a_worker_under_load(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**AT_ONCE)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port, credits="100000")
+    chance = random.Random(7)
+    with Load(relay, key) as load:
+        for _ in range(KILLS):
+            before = len(load.acknowledged)
+            wait_until(lambda b=before: len(load.acknowledged) > b + 5, "some load")  # type: ignore[misc]
+            wait_until(lambda: len(workers_of(relay)) == 2, "both workers")
+            threading.Event().wait(chance.uniform(0.05, 0.6))
+            workers = workers_of(relay)
+            os.kill(chance.choice(workers), signal.SIGKILL)
+    assert len(load.acknowledged) > KILLS * 5
+    everything_is_right(relay, recording, load)
+    assert relay.stop() == 0
+
+
+@pytest.mark.slow
+def test_kills_of_the_parent_under_load(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**AT_ONCE)
+    key = relay.furnish(recording.port, credits="100000")
+    with Load(relay, key) as load:
+        for _ in range(3):
+            before = len(load.acknowledged)
+            wait_until(lambda b=before: len(load.acknowledged) > b + 20, "some load")  # type: ignore[misc]
+            kill_parent(relay)
+            relay.start()  # waits for the orphans, who hold the ports and the store
+            wait_for_all(relay)
+    everything_is_right(relay, recording, load)
+
+
+def test_workers_end_when_their_parent_is_gone(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**SEVERAL)
+    wait_for_all(relay)
+    workers = workers_of(relay)
+    kill_parent(relay)
+    wait_until(lambda: not listens(relay.submission), "the ports to be free")
+    wait_until(lambda: not any(lives(pid) for pid in workers), "the workers to end")
+    relay.start()
+    assert relay.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_rolling_restart_under_load(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**AT_ONCE)
+    key = relay.furnish(recording.port, credits="100000")
+    with Load(relay, key) as load:
+        for _ in range(3):
+            before = len(load.acknowledged)
+            wait_until(lambda b=before: len(load.acknowledged) > b + 20, "some load")  # type: ignore[misc]
+            relay.restart()
+            wait_for_all(relay)
+    everything_is_right(relay, recording, load)
+    assert max(tokens(recording).values()) == 1
+    assert not re.search("Traceback|uncertain", relay.log.read_text())
+
+
+def test_a_worker_told_to_end_finishes_and_is_replaced(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**SEVERAL)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port)
+    first = workers_of(relay)[0]
+    os.kill(first, signal.SIGTERM)
+    wait_until(
+        lambda: first not in workers_of(relay) and len(workers_of(relay)) == 2, "a successor"
+    )
+    for _ in range(6):
+        code, text = relay.submit(key, mail(), ["ann@example.com"])
+        assert (code, text[:3]) == (250, "OK:")
+    assert "code=0" in relay.log.read_text()
+
+
+def kill_parent(relay: Relay) -> None:
+    """The parent alone; its workers are told by nobody."""
+    process = relay._process
+    assert process is not None
+    process.signal(signal.SIGKILL)
+    process.wait()
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

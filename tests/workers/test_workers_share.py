@@ -1,0 +1,192 @@
+"""Two workers behind one port: what holds for one relay holds over both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import smtplib
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from peers.process import listens, wait_until
+from peers.recording import Recording, RecordingServer
+from peers.relay import Relay, mail, submit
+from workers.crew_of import AT_ONCE, SEVERAL, accepted_by, at_once, wait_for_all, workers_of
+
+
+def subjects(recording: Recording) -> Counter[bytes]:
+    lines = (line for m in list(recording.messages) for line in m.octets.split(b"\r\n"))
+    return Counter(line for line in lines if line.startswith(b"Subject: "))
+
+
+def test_both_accept_and_all_mail_arrives_once(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**SEVERAL)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port)
+    answers = at_once(12, 5, relay, key)
+    assert [code for code, _ in answers] == [250] * 60
+    assert {accepted_by(text) for _, text in answers} == {0, 1}
+    wait_until(lambda: len(recording.messages) >= 60, "all of it upstream")
+    assert len(subjects(recording)) == len(recording.messages) == 60
+    # One owner: the other worker's mail went over the same connections, and its clients were told.
+    assert [text[:3] for _, text in answers].count("OK:") == 60
+    assert relay.credits() == 1000 - 60
+    relay.audit()
+
+
+def test_the_rate_is_exact_over_both(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(settings="workers = 2\ninline_wait = 0")
+    key = relay.furnish(recording.port)
+    answers = at_once(20, 10, relay, key)
+    good = [text for code, text in answers if code == 250]
+    assert {accepted_by(text) for text in good} == {0, 1}
+    assert len(good) == 120
+    assert {code for code, _ in answers} == {250, 421}
+
+
+def test_two_hundred_race_for_a_hundred_credits(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**AT_ONCE)
+    key = relay.furnish(recording.port, credits="100")
+    answers = at_once(20, 10, relay, key)
+    good = [text for code, text in answers if code == 250]
+    assert {accepted_by(text) for text in good} == {0, 1}
+    assert (len(answers), len(good)) == (200, 100)
+    assert {code for code, _ in answers} == {250, 451}
+    ledger = relay.ledger()
+    assert sum(line["amount"] for line in ledger) == relay.credits() == 0
+    wait_until(lambda: len(recording.messages) == 100, "all of it upstream")
+    relay.audit()
+
+
+def test_the_daily_cap_is_exact_over_both(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**AT_ONCE)
+    relay.upstream("main", recording.port, "noreply@relay.test", "--daily-cap", "30")
+    relay.cli("account", "create", "acme", "--credits", "1000")
+    key = relay.key("acme")
+    answers = at_once(10, 6, relay, key)
+    assert [code for code, _ in answers] == [250] * 60
+    wait_until(lambda: len(recording.messages) >= 30, "today's part")
+    wait_until(lambda: len(relay.messages("--status", "queued")) == 30, "the rest to wait")
+    assert len(recording.messages) == 30
+    relay.audit()
+
+
+def test_the_connection_limit_holds_over_both(
+    make_relay: Callable[..., Relay], recording_server: RecordingServer
+) -> None:
+    book, most = recording_server.book, [0]
+
+    def greeting(_: str) -> str:
+        most[0] = max(most[0], len(recording_server._tasks))
+        return "220 recording.test ESMTP"
+
+    book.answers["greeting"] = greeting
+    relay = make_relay(**AT_ONCE)
+    relay.upstream("main", book.port, "noreply@relay.test", "--connections", "3")
+    relay.cli("account", "create", "acme", "--credits", "1000")
+    key = relay.key("acme")
+    answers = at_once(20, 10, relay, key)
+    assert {accepted_by(text) for _, text in answers} == {0, 1}
+    wait_until(lambda: len(book.messages) == 200, "all of it upstream")
+    assert 1 < most[0] <= 3
+
+
+def test_sessions_from_one_address_are_counted_over_both(
+    make_relay: Callable[..., Relay],
+) -> None:
+    relay = make_relay(settings="workers = 2", tables={"limits": "sessions_per_address = 5"})
+    wait_for_all(relay)
+    greetings = []
+    open_now = [socket.create_connection(("127.0.0.1", relay.submission)) for _ in range(12)]
+    for client in open_now:
+        client.settimeout(10)
+        greetings.append(client.recv(3))
+    for client in open_now:
+        client.close()
+    # Two that accept in the same instant may each let one in more.
+    assert 5 <= greetings.count(b"220") <= 6
+    assert greetings.count(b"421") == 12 - greetings.count(b"220")
+
+
+def test_a_tls_session_of_one_is_resumed_by_the_other(make_relay: Callable[..., Relay]) -> None:
+    relay = make_relay(**SEVERAL)
+    wait_for_all(relay)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    session: ssl.SSLSession | None = None
+    resumed = []
+    for _ in range(12):  # by chance all to one worker: once in 2,048 times
+        with (
+            socket.create_connection(("127.0.0.1", relay.submissions), 10) as raw,
+            context.wrap_socket(raw, session=session) as client,
+        ):
+            assert client.recv(3) == b"220"
+            resumed.append(client.session_reused)
+            session = session or client.session
+    assert resumed == [False] + [True] * 11
+
+
+def test_a_reload_reaches_all(make_relay: Callable[..., Relay], recording: Recording) -> None:
+    relay = make_relay(**AT_ONCE)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port)
+    before = workers_of(relay)
+    relay.write_config("workers = 2", {"limits": "rate_per_minute = 0\nmessage_bytes = 2000"})
+    relay.signal(signal.SIGHUP)
+    wait_until(lambda: relay.log.read_text().count("reloaded") == 2, "both to reload")
+    large = mail(body="0123456789\r\n" * 200)
+    for _ in range(12):
+        with relay.session(key) as session:
+            code, _ = submit(session, large, ["ann@example.com"])
+            assert code == 550
+    relay.write_config("workers = 2\nno_such_setting = 1")
+    relay.signal(signal.SIGHUP)
+    wait_until(lambda: "reload_refused" in relay.log.read_text(), "the complaint")
+    assert relay.log.read_text().count("reload_refused") == 1
+    assert workers_of(relay) == before
+
+
+def test_the_end(make_relay: Callable[..., Relay], recording: Recording) -> None:
+    relay = make_relay(**SEVERAL)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port)
+    workers = workers_of(relay)
+    assert relay.submit(key, mail(), ["ann@example.com"])[0] == 250
+    assert relay.stop() == 0
+    for pid in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not listens(relay.submission)
+    assert "Traceback" not in relay.log.read_text()
+
+
+def test_a_taken_port_and_a_running_relay_are_said_in_one_line(
+    make_relay: Callable[..., Relay],
+) -> None:
+    relay = make_relay(**SEVERAL)
+    done = relay.run("serve", patience_s=30)
+    assert done.returncode == 1
+    assert "running already" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    other = Relay(relay.folder / "other", settings="workers = 3")
+    other.submission = relay.submission
+    other.write_config("workers = 3")
+    done = other.run("serve", patience_s=30)
+    assert done.returncode == 1
+    assert f"{relay.submission} is taken" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    with smtplib.SMTP("127.0.0.1", relay.submission, timeout=10) as client:
+        assert client.ehlo()[0] == 250
