@@ -185,9 +185,10 @@ class App:
         await engine.adopt(clock.wall_ms())
         if self._seat is None:
             await engine.sweep_spool()
-        await self._start_delivery(engine)
-        with_ = self._start_intake(engine, self._certificate)
+        dispatcher = await self._start_delivery(engine)
+        with_, house = self._start_intake(engine, self._certificate)
         self._start_api(engine, with_, api)
+        self._start_metrics(engine, dispatcher, house)
         self._upkeep_task = asyncio.create_task(self._upkeep(engine))
         self._readiness.phase = Phase.READY
 
@@ -242,7 +243,7 @@ class App:
             return self._seat.certificate
         return load_certificate(self._config, self._clock)
 
-    async def _start_delivery(self, engine: Engine) -> None:
+    async def _start_delivery(self, engine: Engine) -> Dispatcher:
         config = self._config
         rules = QueueRules(
             config.queue.retry_ms, config.queue.give_up_after_ms, config.queue.hold_max_ms
@@ -259,15 +260,18 @@ class App:
         if self._seat is None:
             await dispatcher.start()
             self._parts.push_async_callback(dispatcher.stop, STOP_S)
-            return
+            return dispatcher
         hearing = Hearing(self._seat.crew, engine, dispatcher, self._clock)
         hearing.start()
         self._parts.push_async_callback(hearing.stop)
         await dispatcher.start()
         self._parts.push_async_callback(lambda: dispatcher.stop(self._stop_s))
         self._parts.callback(hearing.leave)
+        return dispatcher
 
-    def _start_intake(self, engine: Engine, certificate: Certificate) -> Collaborators:
+    def _start_intake(
+        self, engine: Engine, certificate: Certificate
+    ) -> tuple[Collaborators, House]:
         config, clock = self._config, self._clock
         workers = 1 if self._seat is None else self._seat.workers
         self._door = make_door(config, clock, engine)
@@ -289,7 +293,31 @@ class App:
         server = SmtpServer(house, listeners)
         server.start()
         self._parts.push_async_callback(lambda: server.stop(self._stop_s))
-        return collaborators
+        return collaborators, house
+
+    def _start_metrics(self, engine: Engine, dispatcher: Dispatcher, house: House) -> None:
+        if not self._sockets.metrics:
+            return
+        from waypost.watch.lag import LoopLag
+        from waypost.watch.metrics import Sources, handlers
+        from waypost.web import WebListener
+
+        lag = LoopLag(self._clock)
+        lag.start()
+        self._parts.callback(lag.stop)
+        sources = Sources(
+            version=__version__,
+            door=house.with_.door,
+            results=dispatcher.results,
+            commits=engine.commits,
+            sessions=house.__len__,
+            held_octets=lambda: house.with_.memory.used_octets,
+            pools=dispatcher.pools,
+            lag_s=lambda: lag.worst_s,
+        )
+        web = WebListener(handlers(sources, self._config.data, self._clock), [])
+        web.start(self._sockets.metrics)
+        self._parts.push_async_callback(web.close)
 
     def _caps(self) -> SessionCaps:
         limits = self._config.limits

@@ -16,6 +16,11 @@ import pytest
 from peers.process import free_port, wait_until
 from peers.recording import Recording
 from peers.relay import ROOT, SENDER, Relay
+from waypost.cli.relay.local.drop import Drop, Kept
+from waypost.cli.relay.local.link import Away, Link
+from waypost.clock import SystemClock
+from waypost.config import load
+from waypost.core.errors import Secret
 
 TO = "ann@example.com"
 HELLO = f"From: {SENDER}\nTo: {TO}\nSubject: Hello\n\nHi.\n".encode()
@@ -416,6 +421,62 @@ def test_help(lonely: Caller) -> None:
     code, said = lonely.run("--help")
     assert code == 0
     assert "-oi" in said
+
+
+def test_the_key_is_never_said_in_clear(
+    lonely: Caller, recording: Recording, tmp_path: Path
+) -> None:
+    lonely.config.write_text(f'[listen]\nsubmission = ["127.0.0.1:{recording.port}"]\n')
+    code, said = lonely.run(TO)
+    assert (code, len(lonely.kept)) == (0, 1)
+    assert "STARTTLS" in said
+    assert recording.lines == [f"EHLO {load(lonely.config, environ={}).hostname}"]
+
+
+def test_nor_to_another_machine_whose_certificate_is_not_valid(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Link, "_is_here", lambda _: False)
+    with pytest.raises(Away, match="certificate"):
+        Link(load(relay.config, environ={}), Secret("hyd-mail-x"))
+
+
+def test_what_is_kept_is_synced_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(file: int) -> None:
+        done.append(Path(f"/proc/self/fd/{file}").readlink().name.rpartition(".")[2])
+        sync(file)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    folder = tmp_path / "state.d" / "a.drop"
+    drop = Drop(folder, SystemClock())
+    drop.keep(Kept("/k", "", SENDER, (TO,)), b"Subject: x\r\n\r\n")
+    assert done[-3:] == ["tmp", "rename", "drop"]
+    assert done[-4] == "d"  # and the folder, when it was made
+    (name,) = drop.names()
+    held = drop.take(name)
+    assert held is not None
+    assert held.letter.octets == b"Subject: x\r\n\r\n"
+    assert drop.take(name) is None
+    held.close()
+
+
+def test_what_a_killed_call_left_half_written_is_swept(tmp_path: Path) -> None:
+    for name, age_s in (("old.tmp", 7200), ("new.tmp", 0)):
+        (tmp_path / name).touch()
+        now_s = SystemClock().wall_ms() // 1000
+        os.utime(tmp_path / name, (now_s - age_s, now_s - age_s))
+    assert Drop(tmp_path, SystemClock()).names() == []
+    assert [p.name for p in tmp_path.iterdir()] == ["new.tmp"]
 
 
 def test_more_recipients_than_the_relay_takes_at_once(

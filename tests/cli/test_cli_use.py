@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -97,10 +98,31 @@ def test_a_store_of_a_newer_program_is_one_line(here: Run, tmp_path: Path) -> No
     db = apsw.Connection(str(tmp_path / "d" / "waypost.db"))
     db.pragma("user_version", 9999)
     db.close()
-    ran = here("account", "list")
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.count("\n") == 1
+    sealed = (tmp_path / "d" / "sealing.keys").read_bytes()
+    for command in ("account list", "backup copy", "secrets rotate", "queue show", "audit"):
+        ran = here(*command.split())
+        assert (ran.code, ran.out) == (1, ""), command
+        assert ran.err.count("\n") == 1
+        assert "newer" in ran.err
+    assert not (tmp_path / "copy").exists()
+    assert (tmp_path / "d" / "sealing.keys").read_bytes() == sealed
+
+
+def test_a_backup_of_a_newer_program_is_not_brought_back(here: Run, tmp_path: Path) -> None:
+    assert here("backup", "copy").code == 0
+    copy = tmp_path / "copy" / "waypost.db"
+    octets = bytearray(copy.read_bytes())
+    manifest = tmp_path / "copy" / "waypost-backup.json"
+    before = hashlib.sha256(octets).hexdigest()
+    octets[60:64] = (9999).to_bytes(4, "big")
+    copy.write_bytes(octets)
+    told = manifest.read_text().replace(before, hashlib.sha256(octets).hexdigest())
+    manifest.write_text(told)
+    (tmp_path / "d").rename(tmp_path / "old")
+    ran = here("restore", "copy")
+    assert ran.code == 1
     assert "newer" in ran.err
+    assert not (tmp_path / "d" / "waypost.db").exists()
 
 
 def test_a_file_that_is_no_store_is_one_line(here: Run, tmp_path: Path) -> None:

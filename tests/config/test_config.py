@@ -124,6 +124,7 @@ def test_variables_override_single_values(tmp_path: Path) -> None:
         ("hostnam = 'x'", ("unknown setting hostnam", "hostname")),
         ("[limits]\nrate = 1", ("limits.rate", "limits.rate_per_minute")),
         ("[limit]\nrecipients = 1", ("unknown setting limit", "nearest", "limits")),
+        ("foo = 1", ("unknown setting foo", "nearest known name is")),
         ("recipients = 1", ("unknown setting recipients", "limits.recipients")),
         ('"listen.http" = [":1"]', ("unknown setting listen.http",)),
         ("limits = 3", ("limits: expected a table",)),

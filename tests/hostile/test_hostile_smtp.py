@@ -211,6 +211,13 @@ def test_garbage_in_auth(stranger: Talk, garbage: str) -> None:
     assert stranger.ask("NOOP") == "250 OK"
 
 
+def test_base64_is_read_strictly(place: Place, stranger: Talk) -> None:
+    right = plain(place.key)
+    for wrong in (right[:-4] + "!" + right[-4:], right[:-4] + " " + right[-4:], right + "===="):
+        assert stranger.ask(wrong).startswith("501 5.5.")
+    assert stranger.ask(right)[:3] == "235"
+
+
 def test_speaking_ahead_of_354(place: Place, talk: Talk) -> None:
     before = len(place.recording.messages)
     body = b"Subject: x\r\n\r\nMAIL FROM:<>\r\n.\r\n"
@@ -346,9 +353,11 @@ def test_an_upstream_that_is_ourselves(place: Place, talk: Talk) -> None:
         "upstream", "add", "loop", "--sender", sender, *here, *login, stdin=f"{place.key}\n"
     )
     credits = place.relay.credits()
+    accepted = len(place.relay.messages())
     answer = talk.message(f"From: {sender}\r\n\r\nround\r\n".encode())
     assert answer.startswith("550 5.4.6 "), answer
     assert place.relay.credits() == credits
+    assert len(place.relay.messages()) == accepted + 4  # those that bore at most three of our marks
     assert [x for x in place.relay.refusals() if x["reason"] == "loop"]
 
 
@@ -395,9 +404,8 @@ def test_blind_copies_stay_blind(place: Place, talk: Talk) -> None:
 
 
 def nested(levels: int) -> bytes:
-    opened = [b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in
-              range(levels)]  # fmt: skip
-    return b"".join(opened)
+    level = b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n"
+    return b"".join(level % (n, n) for n in range(levels))
 
 
 BOMBS: list[Any] = [

@@ -23,13 +23,15 @@ QUICK = Timeouts(connect_s=5.0, reply_s=5.0, data_s=5.0, block_s=5.0, dot_s=5.0)
 class Rig:
     """What a test holds in its hands."""
 
-    def __init__(self, server: Scripted, data: Path, idle_s: float) -> None:
+    def __init__(
+        self, server: Scripted, data: Path, idle_s: float, rules: QueueRules | None = None
+    ) -> None:
         self.server = server
         self.clock = FakeClock()
         self.store = FakeStore(self.clock)
         dialer = Dialer("relay.test", Guard(), QUICK)
         self.dispatcher = Dispatcher(
-            self.store, dialer, self.clock, QueueRules(), data, idle_s=idle_s
+            self.store, dialer, self.clock, rules or QueueRules(), data, idle_s=idle_s
         )
 
     def upstream(self, limits: Limits | None = None, **changes: object) -> Upstream:
@@ -52,11 +54,15 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def rig(
-    server: Scripted, data: Path, limits: Limits | None = None, idle_s: float = 30.0
+    server: Scripted,
+    data: Path,
+    limits: Limits | None = None,
+    idle_s: float = 30.0,
+    rules: QueueRules | None = None,
 ) -> AsyncIterator[Rig]:
     """A rig with upstream 1, sender 1 and accounts 1 and 2; start the dispatcher yourself."""
     async with server:
-        held = Rig(server, data, idle_s)
+        held = Rig(server, data, idle_s, rules)
         held.upstream(limits)
         held.store.add_sender(1, 1)
         held.store.add_account(1)

@@ -16,7 +16,7 @@ from waypost.core.errors import Secret
 from waypost.core.lifecycle import State
 from waypost.core.message import Acceptance
 from waypost.core.upstream import Health, Limits, UpstreamState
-from waypost.transport.schedule import DAY_MS, HOUR_MS, MINUTE_MS
+from waypost.transport.schedule import DAY_MS, HOUR_MS, MINUTE_MS, QueueRules
 
 Q, S, F = State.QUEUED, State.SENT, State.FAILED
 OK, FAILING, PAUSED = UpstreamState.OK, UpstreamState.FAILING, UpstreamState.PAUSED
@@ -381,6 +381,21 @@ def test_nothing_is_queued_longer_than_hold_max_though_nobody_tries(tmp_path: Pa
             held.later(60_001)
             await until(lambda: held.store.states[parcel.id][1] is F)
             assert "too long" in held.store.records[0].results[0].text
+
+    asyncio.run(play())
+
+
+def test_a_short_hold_max_is_kept_to(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with rig(Scripted(), tmp_path, rules=QueueRules(hold_max_ms=4_000)) as held:
+            held.edit(health=Health(state=PAUSED, reason="by hand"))
+            parcel = held.store.put()
+            await held.dispatcher.start()
+            held.later(3_999)
+            await asyncio.sleep(0.05)
+            assert parcel.id in held.store.waiting
+            held.later(1_001)
+            await until(lambda: held.store.states[parcel.id][1] is F)
 
     asyncio.run(play())
 

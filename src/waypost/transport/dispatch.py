@@ -40,9 +40,10 @@ LAST_WORDS_S = 5.0  # for outcomes to reach the store at the end
 
 class Pool(NamedTuple):
     """The connections of one upstream: how many are open or opening, how many messages are claimed
-    for them, and whether it takes mail."""
+    for them, and whether it takes mail. `account`: whose it is, empty for the operator's."""
 
     upstream: str
+    account: str
     connections: int
     claimed: int
     able: bool
@@ -126,9 +127,14 @@ class Dispatcher:
 
     def pools(self) -> list[Pool]:
         """A line an upstream that this worker delivers to."""
-        return [
-            Pool(c.upstream.name, c.busy, c.window.ready, c.able) for c in self._couriers.values()
-        ]
+        return [self._pool(courier) for courier in self._couriers.values()]
+
+    def _pool(self, courier: Courier) -> Pool:
+        upstream, accounts = courier.upstream, self._facts.accounts if self._facts else {}
+        owner = accounts.get(upstream.account_id) if upstream.account_id is not None else None
+        ready = courier.window.ready
+        name = owner.name if owner is not None else ""
+        return Pool(upstream.name, name, courier.busy, ready, courier.able)
 
     # The Taker.
 

@@ -49,6 +49,8 @@ class Pooled(Protocol):
     @property
     def upstream(self) -> str: ...
     @property
+    def account(self) -> str: ...
+    @property
     def connections(self) -> int: ...
     @property
     def claimed(self) -> int: ...
@@ -100,7 +102,7 @@ class _Told(Collector):
 def _queue(data: Path) -> list[QueueRow] | None:
     """What waits, None where the store cannot be read; off the loop, since it walks the queue."""
     try:
-        db = connect(data, checkpoint_pages=0)
+        db = connect(data, readonly=True)
         try:
             return waiting.lines(Look(db), None)
         finally:
@@ -109,9 +111,7 @@ def _queue(data: Path) -> list[QueueRow] | None:
         return None
 
 
-def _families(
-    sources: Sources, lines: list[QueueRow] | None, now_ms: int
-) -> Iterator[Metric]:
+def _families(sources: Sources, lines: list[QueueRow] | None, now_ms: int) -> Iterator[Metric]:
     yield _gauge("waypost_build_info", "The version, as a label.", {"version": sources.version}, 1)
     yield from _intake(sources)
     yield from _delivery(sources)
@@ -152,7 +152,7 @@ def _delivery(sources: Sources) -> Iterator[Metric]:
     for word, state in OUTCOMES.items():
         ended.add_metric([word], sources.results[state])
     yield ended
-    named = ["upstream"]
+    named = ["upstream", "account"]
     connections = GaugeMetricFamily(
         "waypost_pool_connections", "Connections to the upstream, open or opening.", labels=named
     )
@@ -163,9 +163,10 @@ def _delivery(sources: Sources) -> Iterator[Metric]:
         "waypost_upstream_up", "1 where the upstream takes mail, 0 where it rests.", labels=named
     )
     for pool in sources.pools():
-        connections.add_metric([pool.upstream], pool.connections)
-        claimed.add_metric([pool.upstream], pool.claimed)
-        able.add_metric([pool.upstream], int(pool.able))
+        names = [pool.upstream, pool.account]
+        connections.add_metric(names, pool.connections)
+        claimed.add_metric(names, pool.claimed)
+        able.add_metric(names, int(pool.able))
     yield from (connections, claimed, able)
 
 

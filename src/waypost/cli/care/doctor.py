@@ -43,10 +43,11 @@ def _findings(call: Call) -> Iterator[Finding]:
     from waypost.clock import SystemClock
 
     yield Finding.of("config", State.OK, str(config.source or "no file: all defaults"))
-    become_owner(config.data)
-    # The checks need the libraries of certificates and of the store, which --help does not.
+    # The checks need the libraries of certificates and of the store, which --help does not; and
+    # the data directory's owner might not be able to read those.
     from waypost.cli.care import checks, ports
 
+    become_owner(config.data)
     clock = SystemClock()
     if not config.data.is_dir():
         yield Finding.of(

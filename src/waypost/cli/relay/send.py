@@ -18,6 +18,7 @@ import click
 import msgspec
 
 from waypost import app
+from waypost.cli import out
 from waypost.cli.base import Call, Command, pass_call
 from waypost.clock import Clock, SystemClock
 from waypost.config import Config
@@ -65,7 +66,9 @@ class Refused(WaypostError):
 @pass_call
 def send(call: Call, /, **said: Any) -> int:
     """Send one message through the door; FILE is a whole message, - standard input."""
-    view = submitted(call.config, call.desk(), Draft(**said))
+    draft = Draft(**said)
+    octets = _octets(draft)  # as whoever calls: the data directory's owner may not read the file
+    view = submitted(call.config, call.desk(), draft, octets)
     call.thing(view)
     if view.status != "failed":
         return 0
@@ -75,22 +78,18 @@ def send(call: Call, /, **said: Any) -> int:
     return 1
 
 
-def submitted(config: Config, desk: Desk, draft: Draft) -> MessageView:
+def submitted(config: Config, desk: Desk, draft: Draft, octets: bytes) -> MessageView:
     """Submits, waits up to `inline_wait` for the relay, and gives the log entry.
 
     Raises `Refused`, `UsageError`, `NotFound` and `StoreAway`. Without a relay the message stays
     queued and a warning goes to standard error.
     """
     account = accounts.show(desk, draft.account)
-    octets = _octets(draft)
     recipients = tuple(_address(text, "to") for text in draft.to)
     mail_from = _address(draft.sender, "from") if draft.sender else None
     message_id = asyncio.run(_submit(config, account.name, mail_from, recipients, octets))
     if not held(Paths(config.data).lock("serve")):
-        print(
-            "waypost: no relay is running on this data directory: the message is queued",
-            file=sys.stderr,
-        )
+        out.warn("no relay is running on this data directory: the message is queued")
         return logs.show(desk, message_id)
     return asyncio.run(_watched(desk, message_id, config.inline_wait_s, SystemClock()))
 

@@ -200,8 +200,8 @@ class Engine:
         above: int = 0
         while (claim := claims_from(self._reader, above)) is not None:
             above, lock = claim, None
-            if claim == self._claim and self._taker is not None:
-                continue  # they are on their way
+            if claim == self._claim and self._crew is not None and self._taker is not None:
+                continue  # one of several asks while it runs: what is its own is on its way
             if claim != self._claim:
                 lock = locks.take(Paths(self._data).lock(f"worker.{claim - 1}"))
                 if lock is None:
