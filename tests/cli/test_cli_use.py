@@ -150,6 +150,11 @@ def test_root_acts_as_the_owner_of_the_data_directory(
     assert tried.code == 1  # with all that a test needs readable for who is not root
     set_ = ("upstream", "set", "up", "--password-file", "secret", "--no-test")
     assert waypost(*set_, *flags).json
+    said = ("--account", "acme", "--from", "me@example.com", "--to", "a@example.org")
+    sent = waypost("send", *said, *flags)
+    assert sent.json["status"] == "queued"
+    assert "no relay is running" in sent.err
+    assert "Traceback" not in waypost("doctor", *flags).err
     for path in (tmp_path / "d").rglob("*"):
         assert path.stat().st_uid == 12345, path
 

@@ -14,12 +14,12 @@ import sys
 from typing import Any
 
 import apsw
-from waypost.store.sqlite.engine import Engine
 
 from waypost.cli.main import main
 from waypost.core.message import Acceptance, Committed
 from waypost.core.verdict import Settled
 from waypost.store import connect
+from waypost.store.sqlite.engine import Engine
 
 LATE_S = 0.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import smtplib
 import sqlite3
 import subprocess
@@ -195,6 +196,16 @@ def test_upstream_refused_all_without_an_enhanced_code(office: Office) -> None:
     code, text = office.submit(mail(), [ANN])
     assert (code, text.split()[0]) == (550, "5.0.0")
     assert "go away" in text
+
+
+def test_the_command_that_sends_fails_where_all_were_refused(office: Office) -> None:
+    office.recording.answers["RCPT"] = "550 5.1.1 no such person"
+    done = office.relay.run(
+        *("--json", "send", "--account", office.name, "--from", SENDER, "--to", ANN)
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "failed"
+    assert "550 5.1.1 no such person" in done.stderr
 
 
 # Refused

@@ -6,6 +6,7 @@ Changes nothing. Knows nothing of mail; what each check looks at is in `checks` 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 
 import click
@@ -47,6 +48,7 @@ def _findings(call: Call) -> Iterator[Finding]:
     # the data directory's owner might not be able to read those.
     from waypost.cli.care import checks, ports
 
+    importlib.import_module("waypost.desk.upstreams")  # which the checks load when they run
     become_owner(config.data)
     clock = SystemClock()
     if not config.data.is_dir():
