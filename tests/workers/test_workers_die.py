@@ -69,6 +69,26 @@ def test_a_worker_that_is_killed_is_replaced_and_its_upstream_goes_on(
     relay.audit()
 
 
+def test_an_upstream_goes_elsewhere_and_comes_back(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay(**SEVERAL)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port)
+
+    def sessions_after_another() -> int:
+        code, text = relay.submit(key, mail(), ["ann@example.com"])
+        assert (code, text[:3]) == (250, "OK:")
+        return recording.sessions
+
+    assert [sessions_after_another() for _ in range(4)] == [1] * 4, "one owner, one connection"
+    os.kill(workers_of(relay)[1], signal.SIGKILL)  # upstream 1 is worker 1's
+    assert sessions_after_another() == 2
+    wait_until(lambda: len(workers_of(relay)) == 2, "a successor")
+    wait_until(lambda: sessions_after_another() == 3, "it to take its upstream back", step_s=0.1)
+    assert [sessions_after_another() for _ in range(4)] == [3] * 4
+
+
 @pytest.mark.slow
 def test_kills_of_a_worker_under_load(
     make_relay: Callable[..., Relay], recording: Recording
