@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from peers.need import need
 from peers.process import Process, free_port, greets, wait_until
 
+STARTS = 3
 SERVICES = """\
 {port} inet n - n - 20 smtpd
 pickup unix n - n 60 1 pickup
@@ -42,7 +44,6 @@ class Postfix:
 
     def __init__(self, folder: Path, settings: Mapping[str, str], sasl: str = "") -> None:
         _, program = need("root", "master")
-        self.port = free_port()
         self.folder = folder
         self.config, self.queue, data = (folder / n for n in ("config", "queue", "data"))
         for each in (self.config, self.queue, data):
@@ -77,17 +78,30 @@ class Postfix:
         }
         lines = "".join(f"{name} = {value}\n" for name, value in everything.items())
         (self.config / "main.cf").write_text(lines)
-        (self.config / "master.cf").write_text(SERVICES.format(port=self.port))
         (self.config / "sasl").mkdir()
         (self.config / "sasl" / "smtpd.conf").write_text(sasl)
         for name in ("postfix-files", "dynamicmaps.cf"):
             if Path("/etc/postfix", name).exists():
                 shutil.copy(Path("/etc/postfix", name), self.config / name)
+        for _ in range(STARTS):
+            if self._start(program):
+                return
+        raise AssertionError(f"Postfix did not start: {self._process.output} {self.log()}")
+
+    def _start(self, program: str) -> bool:
+        """Whether it came up; another may have taken the port between the look and the bind."""
+        self.port = free_port()
+        (self.config / "master.cf").write_text(SERVICES.format(port=self.port))
         subprocess.run(
             [need("postfix")[0], "-c", str(self.config), "check"], check=False, capture_output=True
         )
-        self._process = Process([program, "-c", str(self.config), "-d"], folder / "master.log")
-        wait_until(lambda: greets(self.port), f"Postfix ({self.log()})")
+        self._process = Process([program, "-c", str(self.config), "-d"], self.folder / "master.log")
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self._process.running or greets(self.port), "Postfix")
+        if self._process.running and greets(self.port):
+            return True
+        self._process.kill9()
+        return False
 
     def log(self) -> str:
         return self.maillog.read_text(errors="replace") if self.maillog.exists() else ""
