@@ -346,6 +346,8 @@ class App:
                     await asyncio.sleep(UPKEEP_PAUSE_S)
             except StoreAway as away:
                 self._log.warning("upkeep_put_off", reason=away.private)
+            except OSError as error:
+                self._log.warning("upkeep_put_off", reason=str(error))
 
     async def _keeps_house(self, engine: Engine) -> bool:
         """Whether upkeep is this process's: of several workers it is the first one's to ask, for

@@ -57,8 +57,10 @@ class SpoolFile:
     def discard(self) -> None:
         """Takes the file away again; may be called at any time, more than once."""
         self._pieces.clear()
-        self._close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that fails: the next start sweeps the file
+            self._close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if not self._pieces:
@@ -74,8 +76,8 @@ class SpoolFile:
 
     def _close(self) -> None:
         if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+            file, self._file = self._file, -1
+            os.close(file)
 
 
 class Spool:

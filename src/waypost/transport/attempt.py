@@ -82,7 +82,16 @@ class Try:
                 self._queue(left, 0, "the relay stopped")
                 break
             group, left = left[: self._limit], left[self._limit :]
-            left = await self._transaction(group, left, first)
+            try:
+                left = await self._transaction(group, left, first)
+            except (OSError, StoreAway):
+                if not self._out.results:
+                    raise
+                # What earlier transactions came to stands: nobody is sent a second copy.
+                self._stream.fail(Lost(Stage.DATA, "trouble of our own"))
+                self._out.stopped = True
+                self._queue((*group, *left), 0, "temporary trouble")
+                break
             if self._out.stale:
                 break
             first = False

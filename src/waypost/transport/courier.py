@@ -134,7 +134,7 @@ class Courier:
         if not self.condition.see(upstream):
             return
         if self.able:
-            self._kick_all(self.window.ready)
+            self._kick_all()
         else:
             self._release_window(self.condition.health.reason)
             self._wake_idle()
@@ -177,14 +177,16 @@ class Courier:
             if not waiter.done():
                 waiter.set_result(None)
             return
+        if self._pace.rests(self._office.clock.monotonic(), self._office.idle_s, self._kick_all):
+            return
         # Until one has signed in the next might fail alike: an upstream that is down costs one try.
         opening = len(self._opening)
         limit = self._allowed() if self._signed else 1
         if len(self._tasks) < self._allowed() and opening < min(limit, self.window.ready):
             self._spawn(probe=False)
 
-    def _kick_all(self, messages: int) -> None:
-        for _ in range(min(messages, self._allowed())):
+    def _kick_all(self, served: int = 0) -> None:
+        for _ in range(min(self.window.ready - served, self._allowed())):
             self._kick()
 
     def _start_probe(self) -> None:
@@ -203,6 +205,7 @@ class Courier:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.get("transport").error("connection_task", upstream=self.upstream.name, error=error)
+            self._suffer(Trouble(Stage.CONNECT, Scope.UPSTREAM_FAILING, "trouble of our own"))
         if self.window.ready and not self.able and not self._probing:
             self._release_window(self.condition.health.reason)
         self._kick()
@@ -248,7 +251,7 @@ class Courier:
         self._signed += 1
         if probe and self.condition.by_login:
             self._recovered()
-        self._kick_all(self.window.ready - 1)
+        self._kick_all(served=1)
 
     async def _sign_in(self) -> Stream | None:
         """A connection, or None once the trouble was dealt with."""
@@ -274,7 +277,6 @@ class Courier:
             if self._pace.limited and self.window.ready:
                 wait_s = self._pace.wait_s(office.clock.monotonic())
                 if wait_s > office.idle_s:
-                    asyncio.get_running_loop().call_later(wait_s, self._kick)
                     return None
                 if wait_s > 0:
                     await self._rest(stream, wait_s)
@@ -376,7 +378,7 @@ class Courier:
         now_ms = self._now()
         upstream = self.upstream
         known = outcome.trouble
-        due_ms = now_ms
+        due_ms = now_ms + (AGAIN_MS if outcome.stopped and not self._stopping else 0)
         if known is not None and known.scope is Scope.SENDER_HELD:
             self._superior.hold(parcel, known)
         elif known is not None:

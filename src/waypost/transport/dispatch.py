@@ -286,6 +286,9 @@ class Dispatcher:
             except StoreAway as error:
                 log.get("transport").warning("store_away", error=error.private)
                 wait_s = AWAY_S
+            except Exception as error:  # noqa: BLE001  (whatever it is, delivery must not end)
+                log.get("transport").error("look_broke", error=repr(error))
+                wait_s = AWAY_S
             await asyncio.sleep(GAP_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -368,7 +371,8 @@ class Dispatcher:
     async def _expire(self, lane: Lane, now_ms: int) -> None:
         """Ends the mail of a parked lane that was queued for as long as any may be."""
         assert self._facts is not None
-        courier = self._couriers.get(self._facts.senders[lane.sender_id].upstream_id)
+        sender = self._facts.senders.get(lane.sender_id)
+        courier = self._couriers.get(sender.upstream_id) if sender is not None else None
         if courier is None:
             return
         for parcel in await self._store.claim(lane, now_ms, CLAIM_ONCE):

@@ -20,7 +20,7 @@ import apsw
 import msgspec
 
 from waypost.core import ident
-from waypost.core.errors import StoreAway
+from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.lifecycle import State
 from waypost.core.message import (
     Acceptance,
@@ -86,6 +86,7 @@ class Accept:
         self.claimed = claimed  # known before the commit is: nobody may take it for a dead worker's
         self.kept: Kept | None = None
         self.balance: int | None = None
+        self.unknown = False  # whether it was kept: a sync failed
         self.incoming: SpoolPart | None = None  # where a large body was before it was settled
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
@@ -104,6 +105,7 @@ class Accept:
     def failed(self, error: Exception) -> None:
         self.claimed.discard(self.acceptance.id)
         self.kept = None
+        self.unknown = isinstance(error, StoreBroken)
         self.told(self)
         if self.future.done():
             return

@@ -36,7 +36,12 @@ class Files:
         return msgspec.structs.replace(acceptance, rest=rest)
 
     def after(self, op: Accept, incoming: SpoolPart) -> None:
-        """Where nothing was kept the file goes too; for another judgement it is put back."""
+        """Where nothing was kept the file goes too; for another judgement it is put back.
+
+        After a failed sync a row may name it: it stays, and the next start sweeps it if none does.
+        """
+        if op.unknown:
+            return
         rest = op.acceptance.rest
         outcome = op.kept.outcome if op.kept is not None else None
         if not isinstance(rest, SpoolPart):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from waypost.core.errors import StoreAway
 from waypost.core.event import Event
 from waypost.core.upstream import Health
 from waypost.store.contract import RefusalNote
@@ -113,7 +114,12 @@ class Notes:
     def _ask(self) -> None:
         if not self._asked and not self._underway and not self._uses_underway:
             self._asked = True
-            self._submit(self)
+            try:
+                self._submit(self)
+            except StoreAway:  # a refusal needs no store: it is forgotten, and nobody is held up
+                self._asked = False
+                self._refusals.clear()
+                self._used.clear()
 
 
 class Keep(Deed):

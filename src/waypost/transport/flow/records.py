@@ -47,8 +47,9 @@ class Records:
     async def settled(self) -> None:
         """Until all that was asked for is on disk."""
         while self.outstanding and not self._ended:
-            self._empty = asyncio.get_running_loop().create_future()
-            await self._empty
+            if self._empty is None or self._empty.done():
+                self._empty = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._empty)  # others wait for the same
 
     def give_up(self) -> None:
         """The process ends: what the store did not take is taken over from its claims."""

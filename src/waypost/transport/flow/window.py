@@ -6,7 +6,9 @@ nothing of time (an argument) or of how messages are delivered.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from waypost.core.message import Parcel
 
@@ -92,12 +94,27 @@ class Pace:
         self.limited = per_minute > 0
         self._per_minute = per_minute
         self._starts: deque[float] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     def wait_s(self, now_s: float) -> float:
         """How long until one may start; 0 is now."""
         if not self.limited or len(self._starts) < self._per_minute:
             return 0.0
         return max(0.0, self._starts[0] + MINUTE_S - now_s)
+
+    def rests(self, now_s: float, idle_s: float, then: Callable[[], None]) -> bool:
+        """Whether none may start for longer than a connection is kept idle; `then` is called, once
+        however often this is asked, when one may."""
+        wait_s = self.wait_s(now_s)
+        if wait_s <= idle_s:
+            return False
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._over, then)
+        return True
+
+    def _over(self, then: Callable[[], None]) -> None:
+        self._timer = None
+        then()
 
     def start(self, now_s: float) -> None:
         if not self.limited:

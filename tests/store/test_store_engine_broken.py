@@ -1,0 +1,69 @@
+"""A sync that fails leaves nobody waiting, forgets nothing that a row may name, and keeps nothing
+that outsiders feed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import apsw
+import msgspec
+import pytest
+
+from store.house import House
+from waypost.core.errors import StoreAway
+from waypost.core.message import SpoolPart
+from waypost.store.contract import RefusalNote
+from waypost.store.spool import Spool
+
+
+def note(house: House, number: int) -> RefusalNote:
+    peer = f"192.0.2.{number}"
+    return RefusalNote(house.clock.ms, "smtp", peer, None, None, "", "key_unknown", "535")
+
+
+def test_everybody_is_answered_when_the_disk_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def whole() -> None:
+        house = House(tmp_path / "data")
+        engine, loop = house.first, asyncio.get_running_loop()
+
+        def broken(_db: apsw.Connection) -> None:
+            loop.call_soon_threadsafe(engine.refuse, note(house, 2))  # while the commit runs
+            raise apsw.IOError("fsync")
+
+        monkeypatch.setattr(engine._committer, "commit_now", broken)
+        engine.refuse(note(house, 1))
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreAway):
+                await engine.commit(house.acceptance())
+            await engine.close()
+
+    asyncio.run(whole())
+
+
+def test_a_large_body_stays_when_its_commit_may_be_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def whole() -> None:
+        data = tmp_path / "data"
+        house = House(data)
+        engine = house.first
+        file = Spool(data, 0).open()
+        file.write(b"x" * 1000)
+        acceptance = house.acceptance()
+        rest = SpoolPart(file.finish(), 0, 1000)
+
+        def late(db: apsw.Connection) -> None:
+            db.execute("COMMIT")
+            raise apsw.IOError("the sync failed after the frames were written")
+
+        monkeypatch.setattr(engine._committer, "commit_now", late)
+        with pytest.raises(StoreAway):
+            await engine.commit(msgspec.structs.replace(acceptance, rest=rest))
+        await engine.close()
+        ((name,),) = house.sql("SELECT spool FROM body")
+        assert (data / name).read_bytes() == b"x" * 1000
+
+    asyncio.run(whole())

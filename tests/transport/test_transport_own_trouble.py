@@ -1,0 +1,102 @@
+"""Trouble of our own, not the upstream's: nobody hangs, nothing storms, no second copy is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transport.bench_of import rig
+from transport.fake_store import until
+from transport.scripted import Scripted
+from waypost.core.errors import StoreAway
+from waypost.core.lifecycle import State
+from waypost.core.message import SpoolPart
+from waypost.core.upstream import Limits
+from waypost.store import spool
+from waypost.transport.flow.records import Records
+
+
+def test_all_who_wait_for_the_records_are_woken() -> None:
+    async def whole() -> None:
+        records = Records(None)  # type: ignore[arg-type]  # not asked for anything of its own
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[None] = loop.create_future()
+        records.keep(lambda: kept)
+        waiting = [asyncio.ensure_future(records.settled()) for _ in range(3)]
+        await asyncio.sleep(0)
+        kept.set_result(None)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*waiting)
+
+    asyncio.run(whole())
+
+
+def test_what_the_pace_holds_back_does_not_sign_in_again_and_again(tmp_path: Path) -> None:
+    async def whole() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=4, per_minute=3)) as held:
+            for _ in range(10):
+                held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(server.got) >= 3, 10)
+            await asyncio.sleep(0.2)
+            assert len(server.got) == 3
+            assert server.connections <= 4
+
+    asyncio.run(whole())
+
+
+def test_a_body_that_cannot_be_read_again_sends_nobody_a_second_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "x").write_bytes(b"a" * 70 + b"\r\n" + b"b\r\n")
+    real, reads = spool.chunks, 0
+
+    def chunks(data: Path, part: SpoolPart, *size: int) -> Iterator[bytes]:
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            raise StoreAway("a body cannot be read: too many open files")
+        return real(data, part, *size)
+
+    monkeypatch.setattr(spool, "chunks", chunks)
+
+    async def whole() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=1, recipients=1)) as held:
+            held.store.put(
+                recipients=("a@example.org", "b@example.org"), rest=SpoolPart("spool/x", 0, 75)
+            )
+            await held.dispatcher.start()
+            await until(lambda: bool(held.store.records), 10)
+            first = held.store.records[0]
+            assert [result.state for result in first.results] == [State.SENT, State.QUEUED]
+            assert [got.rcpts for got in server.got] == [["a@example.org"]]
+
+    asyncio.run(whole())
+
+
+def test_a_look_that_breaks_does_not_end_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def whole() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path) as held:
+            await held.dispatcher.start()
+            await asyncio.sleep(0.05)
+
+            async def broken(_ids: Any) -> Any:
+                monkeypatch.undo()  # once is enough
+                raise RuntimeError("a row that cannot be read")
+
+            monkeypatch.setattr(held.store, "lanes", broken)
+            held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: bool(server.got), 15)
+
+    asyncio.run(whole())
