@@ -138,5 +138,8 @@ class Known:
         if key is None:
             return []
         scope = (key.account_id, ident.floor(now_ms - RATE_MS + 1), key_id)
-        rows: list[Any] = self._reader.execute(SELECT_RATE, scope).fetchall()
+        try:
+            rows: list[Any] = self._reader.execute(SELECT_RATE, scope).fetchall()
+        except apsw.Error as error:
+            raise trouble(error) from error
         return sorted(row[0] for row in rows)
