@@ -114,6 +114,7 @@ class _Protocol(HttpToolsProtocol):
     _head_octets = 0
     _unfinished_octets = 0
 
+    # asyncio names a wider type than what it gives a stream protocol.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._arm()

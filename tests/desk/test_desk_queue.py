@@ -78,7 +78,7 @@ def test_lists_are_narrowed_by_everything_said(desk: Desk, mail: Any) -> None:
     assert listed(cursor=ident.show(ids[2]), limit=1) == [ids[1]]
     for wrong in ({"status": "done"}, {"cursor": "x"}, {"to": "nobody"}):
         with pytest.raises(UsageError):
-            logs.list_(desk, **wrong)  # type: ignore[arg-type]
+            logs.list_(desk, **wrong)  # type: ignore[arg-type]  # wrong on purpose
     newer = logs.newer(desk, ident.show(ids[3]))
     assert [int(line.id, 16) for line in newer] == [ids[4], theirs]
     assert [int(line.id, 16) for line in logs.newer(desk, None, 2)] == [ids[4], theirs]

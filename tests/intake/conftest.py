@@ -362,7 +362,7 @@ def make_front(tmp_path: Path) -> Iterator[Callable[..., Front]]:
     with contextlib.ExitStack() as stack:
 
         def build(rules: dict[str, object] | None = None, **limits: int) -> Front:
-            made_rules = Rules(hostname="relay.test", **(rules or {}))  # type: ignore[arg-type]
+            made_rules = Rules(hostname="relay.test", **(rules or {}))  # type: ignore[arg-type]  # any
             front = Front(tmp_path / "data", made_rules, limits)
             front.store.facts = make_directory(rate=limits.get("rate", 0))
             front.start()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from waypost.core.lifecycle import State
-from waypost.core.message import Acceptance, Attempt, Changed, Parcel, Result
+from waypost.core.message import Acceptance, Attempt, Changed, Parcel, Result, SpoolPart
 from waypost.store.connect import connect
 from waypost.store.shared import Shared, changing
 
@@ -112,9 +112,10 @@ def test_a_large_message_is_a_file_that_its_parcel_names(front: Any) -> None:
     deliverer = delivering(front, State.QUEUED, 451, "later")
     assert handed_over(front.raw(), LARGE).startswith("250 queued: ")
     (parcel,) = deliverer.parcels
-    stored = (front.data / parcel.rest.name).read_bytes()  # type: ignore[union-attr]
+    assert isinstance(parcel.rest, SpoolPart)
+    stored = (front.data / parcel.rest.name).read_bytes()
     assert (parcel.head + stored).endswith(LARGE)
-    assert files(front) == [Path(parcel.rest.name).name]  # type: ignore[union-attr]
+    assert files(front) == [Path(parcel.rest.name).name]
     assert front.memory.used_octets == 0
 
 
