@@ -90,3 +90,19 @@ def test_people_read_aligned_lines(here: Run, waypost: Run, tmp_path: Path) -> N
         assert ran.err == ""
         if command[0] != "audit":
             assert max(map(len, ran.out.splitlines())) <= 100
+
+
+def test_a_token_shows_its_secret_once(here: Run) -> None:
+    made = here("token", "create", "--name", "billing", "--account", "acme").json
+    assert re.fullmatch(r"waypost-token-[A-Za-z0-9]{40}", made["token"])
+    (listed,) = here("token", "list").json
+    assert listed == {name: value for name, value in made.items() if name != "token"}
+    assert (listed["account"], listed["last4"]) == ("acme", made["token"][-4:])
+    assert here("token", "create").json["account"] is None
+    assert len(here("token", "list", "--account", "acme").json) == 1
+    assert len(here("token", "list", "--limit", 10**30).json) == 2
+    assert here("token", "delete", made["id"]).json["id"] == made["id"]
+    assert here("token", "delete", made["id"]).code == 1
+    assert here("token", "delete", 10**30).code == 1
+    assert here("token", "create", "--account", "nobody").code == 1
+    assert here("key", "disable", 10**30).code == 1

@@ -36,6 +36,7 @@ COMMANDS = MappingProxyType(
         "sendmail": ("relay.sendmail", "sendmail", "The sendmail that programs call."),
         "account": ("people.account", "account", "Who may send: tenants and their limits."),
         "key": ("people.key", "key", "The keys that applications log in with."),
+        "token": ("people.token", "token", "The tokens of the management API."),
         "credits": ("people.credits", "credits", "Prepaid credits and their ledger."),
         "upstream": ("mail.upstream", "upstream", "The SMTP servers that mail goes out through."),
         "sender": ("mail.sender", "sender", "The addresses that mail may be From."),

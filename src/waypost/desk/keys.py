@@ -13,7 +13,7 @@ import msgspec
 
 from waypost.core.errors import NotFound, UsageError
 from waypost.core.facts import RecipientsFrom
-from waypost.desk.office import Desk, account_of, asker, limit_of, name_of
+from waypost.desk.office import Desk, account_of, asker, limit_of, name_of, number_of
 from waypost.desk.views import KeyView, iso, iso_or_none
 from waypost.store.manage import rows
 from waypost.store.read import people
@@ -95,7 +95,7 @@ def _secret(desk: Desk) -> tuple[str, dict[str, Value]]:
 
 def _key(look: Look, key_id: int, account: str | None) -> KeyRow:
     owner = asker(look, account)
-    found = people.key(look, key_id)
+    found = people.key(look, number_of(key_id, "key"))
     if found is None or owner not in (None, found.account_id):
         raise NotFound(f"there is no key {key_id}")
     return found

@@ -31,6 +31,8 @@ from waypost.store.shared import Shared, changing
 NAME_CHARACTERS = 64
 NOTE_CHARACTERS = 500
 DAY_MS = 86_400_000
+NEWEST = 2**63 - 1
+"""Above every number of a row: a list that begins at its newest."""
 BUSY_WAIT_MS = 30_000
 """How long a command waits for others to finish writing."""
 
@@ -83,13 +85,24 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         """One write transaction, seen by every relay when it is committed; undone by any
         exception.
         """
+        with self._changing(told=True) as look:
+            yield look
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[Look]:
+        """One write transaction of something that no relay has to look at."""
+        with self._changing(told=False) as look:
+            yield look
+
+    @contextlib.contextmanager
+    def _changing(self, *, told: bool) -> Iterator[Look]:
         self.must_exist()
         db = open_migrated(self.data, create=self.create)
         try:
             db.set_busy_timeout(BUSY_WAIT_MS)
             shared = Shared(self.data)
             try:
-                with changing(db, shared, facts=True, work=True):
+                with changing(db, shared, facts=told, work=told):
                     yield Look(db)
             finally:
                 shared.close()
@@ -161,7 +174,14 @@ def whole(number: int, least: int, most: int, field: str) -> int:
 def limit_of(limit: int) -> int:
     if limit < 0:
         raise UsageError("a limit is 0 (all) or more", "limit")
-    return limit
+    return min(limit, NEWEST)
+
+
+def number_of(number: int, kind: str) -> int:
+    """A number that a row could have, or `NotFound`."""
+    if not 0 <= number <= NEWEST:
+        raise NotFound(f"there is no {kind} of that number")
+    return number
 
 
 def shown(name: str) -> str:

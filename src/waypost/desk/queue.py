@@ -11,7 +11,7 @@ from waypost.core.errors import NotFound, WrongState
 from waypost.core.event import Kind
 from waypost.core.lifecycle import State
 from waypost.desk import logs
-from waypost.desk.office import Desk, account_of, address_of, asker, shown
+from waypost.desk.office import NEWEST, Desk, account_of, address_of, asker, number_of, shown
 from waypost.desk.views import MessageView, QueueChange, QueueLine, iso
 from waypost.store.manage import rows
 from waypost.store.read import log, people, waiting
@@ -22,7 +22,6 @@ from waypost.store.sqlite.ending import Keep, end_recipients
 STEP_MESSAGES = 200
 """How many messages one transaction ends at most: some milliseconds."""
 TEXT_CANCELLED = "cancelled by its owner"
-NEWEST = 2**63 - 1
 
 
 def show(desk: Desk, *, account: str | None = None) -> list[QueueLine]:
@@ -103,7 +102,7 @@ def cancel_key(desk: Desk, key_id: int, *, account: str | None = None) -> QueueC
         gone: list[str] = []
         with desk.writing() as look:
             owner = asker(look, account)
-            account_id = people.key_owner(look, key_id)
+            account_id = people.key_owner(look, number_of(key_id, "key"))
             if account_id is None or owner not in (None, account_id):
                 raise NotFound(f"there is no key {key_id}")
             batch = waiting.of_key(look, account_id, key_id, below, STEP_MESSAGES)

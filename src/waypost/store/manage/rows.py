@@ -91,6 +91,14 @@ def drop_sender(look: Look, sender_id: int) -> None:
     look.run("DELETE FROM sender WHERE id = ?", (sender_id,))
 
 
+def drop_token(look: Look, token_id: int) -> None:
+    look.run("DELETE FROM token WHERE id = ?", (token_id,))
+
+
+def token_used(look: Look, token_id: int, at_ms: int) -> None:
+    look.run("UPDATE token SET last_used_at = ? WHERE id = ?", (at_ms, token_id))
+
+
 def drop_upstream(look: Look, upstream_id: int) -> None:
     """Removes an upstream that no sender is bound to; who fell back to it no longer does."""
     look.run("UPDATE upstream SET fallback_id = NULL WHERE fallback_id = ?", (upstream_id,))
