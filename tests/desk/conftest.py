@@ -91,9 +91,9 @@ class Mail:
                 ).fetchone()  # type: ignore[misc]
                 count = len(to)
                 left = db.execute(
-                    "UPDATE account SET balance = balance - ? WHERE id = ?"
+                    "UPDATE account SET balance = balance - ?, accepted = accepted + ? WHERE id = ?"
                     " AND (unlimited OR balance >= ?) RETURNING balance",
-                    (count, account_id, count),
+                    (count, count, account_id, count),
                 ).get
                 if left is None:
                     raise LookupError("no credits")
@@ -162,6 +162,11 @@ class Mail:
                     "UPDATE message SET queued = 0, sent = ?, failed = ?, refunded = ?, status = ?,"
                     " ended_at = ? WHERE id = ?",
                     (sent, failed, failed, word, at, number),
+                )
+                db.execute(
+                    "UPDATE account SET sent = sent + ?, failed = failed + ? WHERE id ="
+                    " (SELECT account_id FROM message WHERE id = ?)",
+                    (sent, failed, number),
                 )
                 results = [[n, s, 250 if s == 1 else 550, "words"] for n, s in enumerate(states, 1)]
                 db.execute(

@@ -69,6 +69,8 @@ BROKEN = [
     ("counters", "UPDATE message SET refunded = 0 WHERE id = :failed"),
     ("counters", "DELETE FROM recipient WHERE message_id = :sent"),
     ("counters", "UPDATE recipient SET message_id = 77 WHERE message_id = :sent"),
+    ("tallies", "UPDATE account SET sent = sent + 1 WHERE name = 'acme'"),
+    ("tallies", "UPDATE account SET accepted = 0 WHERE name = 'free'"),
     ("statuses", "UPDATE message SET status = 'sent' WHERE id = :partial"),
     ("statuses", "UPDATE message SET ended_at = NULL WHERE id = :sent"),
     ("statuses", "UPDATE message SET ended_at = 5 WHERE id = :queued"),

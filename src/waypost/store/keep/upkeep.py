@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apsw
 import msgspec
 
 from waypost.core import ident
@@ -42,6 +43,7 @@ class Upkeep:
         self._data = data
         self._keep = keep
         self._walked = 0
+        self._tallied: tuple[tuple[int, ...], int] | None = None
 
     def step(self, now_ms: int) -> int:
         """One transaction; how many rows went or were looked at, 0 when nothing is left to do for
@@ -51,6 +53,7 @@ class Upkeep:
         """
         db = connect(self._data)
         try:
+            self._tally(db, now_ms // DAY_MS)
             for part in (self._bodies, self._messages, self._rest):
                 gone: list[str] = []
                 with transaction(db):
@@ -62,6 +65,20 @@ class Upkeep:
             return 0
         finally:
             db.close()
+
+    def _tally(self, db: apsw.Connection, day: int) -> None:
+        """What all accounts together have come to by now, if it changed. Days never go back."""
+        if self._tallied is not None:
+            day = max(day, self._tallied[1])
+        look = Look(db)
+        found = look.tuples(
+            "SELECT ifnull(sum(accepted), 0), ifnull(sum(sent), 0), ifnull(sum(failed), 0),"
+            " ifnull(sum(cancelled), 0) FROM account"
+        )
+        if (found[0], day) != self._tallied:
+            with transaction(db):
+                look.run("INSERT OR REPLACE INTO tally VALUES (0, ?, ?, ?, ?, ?)", (day, *found[0]))
+            self._tallied = found[0], day
 
     def _bodies(self, look: Look, now_ms: int, gone: list[str]) -> int:
         found = look.tuples(

@@ -138,6 +138,20 @@ _QUESTIONS: tuple[tuple[str, str, str, Describe], ...] = (
         _message,
     ),
     (
+        "tallies",
+        "what every account has come to is the sum of its messages",
+        "WITH mail AS (SELECT account_id, sum(charged) AS c, sum(refunded) AS r, sum(queued) AS q"
+        " FROM message INDEXED BY message_account GROUP BY account_id)"
+        " SELECT a.name, a.accepted || ' accepted, ' || (a.failed + a.cancelled) || ' refunded, '"
+        " || (a.accepted - a.sent - a.failed - a.cancelled) || ' queued',"
+        " (ifnull(m.c, 0) + a.gone_charged) || ', ' || (ifnull(m.r, 0) + a.gone_refunded) || ', '"
+        " || ifnull(m.q, 0) FROM account a LEFT JOIN mail m ON m.account_id = a.id"
+        " WHERE (a.accepted, a.failed + a.cancelled, a.accepted - a.sent - a.failed - a.cancelled)"
+        " IS NOT (ifnull(m.c, 0) + a.gone_charged, ifnull(m.r, 0) + a.gone_refunded,"
+        " ifnull(m.q, 0))",
+        _account,
+    ),
+    (
         "queue",
         "every message with queued recipients has its one row in the queue, and nobody else",
         "SELECT m.id, 'not in the queue' FROM message m WHERE m.queued > 0 AND NOT EXISTS"

@@ -34,7 +34,7 @@ from waypost.core.verdict import Reason, Refusal
 from waypost.store import idempotency
 from waypost.store.directory import Loaded
 from waypost.store.sqlite import caps
-from waypost.store.sqlite.batch import Batch
+from waypost.store.sqlite.batch import ACCEPTED, Batch
 
 RATE_MS = 60_000  # behaviour, section 5: a minute
 HEADER_ONLY_MS = 86_400_000  # behaviour, section 3: 24 h
@@ -319,6 +319,7 @@ def _add(
         (claim, a.sender_id, a.account_id, put.due_ms, a.id, put.day, put.capped, put.reason)
     )
     batch.book(a.account_id, -count, "debit", a.id, None)
+    batch.count(a.account_id, ACCEPTED, count)
     if a.key_id is not None:
         window = batch.rates.get(a.key_id)
         if window is not None:

@@ -54,8 +54,21 @@ DELETE_QUEUE = (
 )
 DELETE_BODY = "DELETE FROM body WHERE message_id = ?"
 EXPIRE_BODY = "UPDATE body SET expires_at = ? WHERE message_id = ?"
-UPDATE_BALANCE = "UPDATE account SET balance = ? WHERE id = ?"
+UPDATE_ACCOUNT = (
+    "UPDATE account SET balance = ?, accepted = ?, sent = ?, failed = ?, cancelled = ?,"
+    " counted_day = ? WHERE id = ?"
+)
 SELECT_BALANCE = "SELECT balance, unlimited FROM account WHERE id = ?"
+SELECT_ACCOUNT = (
+    "SELECT balance, unlimited, accepted, sent, failed, cancelled, counted_day FROM account"
+    " WHERE id = ?"
+)
+WRITE_TALLY = (
+    "INSERT OR REPLACE INTO tally (account_id, day, accepted, sent, failed, cancelled)"
+    " VALUES (?,?,?,?,?,?)"
+)
+ACCEPTED = 0
+"""The place of the accepted among an account's counts; recipients that ended have their state's."""
 SELECT_PLACE = "SELECT used FROM place WHERE scope = ? AND scope_id = ? AND day = ?"
 SELECT_LAST_DAY = "SELECT max(day) FROM place WHERE scope = ? AND scope_id = ?"
 WRITE_PLACE = (
@@ -93,7 +106,9 @@ class Batch:
         self.rates: dict[int, list[int]] = {}  # of a key, ids accepted lately, in order
         self.waiting: dict[tuple[int, int], bool] = {}  # (cap's mark, account): older mail waits
         self._unlimited: dict[int, bool] = {}
-        self._changed_balances: set[int] = set()
+        self._counts: dict[int, list[int]] = {}  # [accepted, sent, failed, cancelled]
+        self._was: dict[int, tuple[int, ...]] = {}  # (day of the last change, those counts then)
+        self._changed_accounts: set[int] = set()
         self._places: dict[tuple[str, int, int], int] = {}
         self._changed_places: set[tuple[str, int, int]] = set()
         self._last_days: dict[tuple[str, int], int] = {}
@@ -101,9 +116,11 @@ class Batch:
     def balance(self, account_id: int) -> tuple[int, bool]:
         """(credits left, whether it is unlimited)."""
         if account_id not in self.balances:
-            row: Any = self.db.execute(SELECT_BALANCE, (account_id,)).fetchone()
+            row: Any = self.db.execute(SELECT_ACCOUNT, (account_id,)).fetchone()
             self.balances[account_id] = row[0]
             self._unlimited[account_id] = bool(row[1])
+            self._counts[account_id] = list(row[2:6])
+            self._was[account_id] = (row[6], *row[2:6])
         return self.balances[account_id], self._unlimited[account_id]
 
     def book(
@@ -112,10 +129,18 @@ class Batch:
         """Changes a balance by a line of the ledger."""
         balance = self.balance(account_id)[0] + amount
         self.balances[account_id] = balance
-        self._changed_balances.add(account_id)
+        self._changed_accounts.add(account_id)
         self.ledger.append(
             (account_id, self.now_ms, amount, reason, message_id, recipient, "", balance)
         )
+
+    def count(self, account_id: int, what: int, recipients: int) -> None:
+        """Adds to what the account has come to: `ACCEPTED`, or the state that recipients ended
+        in."""
+        if account_id not in self._counts:
+            self.balance(account_id)
+        self._counts[account_id][what] += recipients
+        self._changed_accounts.add(account_id)
 
     def places(self, scope: str, scope_id: int, day: int) -> int:
         """How many places of that day are taken or planned."""
@@ -180,13 +205,27 @@ class Batch:
         ):
             if rows:
                 self._write(sql, rows)
-        if self._changed_balances:
-            changed = [(self.balances[account], account) for account in self._changed_balances]
-            db.executemany(UPDATE_BALANCE, changed)
-            self._changed_balances.clear()
+        if self._changed_accounts:
+            self._write_accounts()
         if self._changed_places:
             db.executemany(WRITE_PLACE, [(*k, self._places[k]) for k in self._changed_places])
             self._changed_places.clear()
+
+    def _write_accounts(self) -> None:
+        changed, tallies = [], []
+        for account_id in self._changed_accounts:
+            counts, (day, *before) = self._counts[account_id], self._was[account_id]
+            if day < self.today:
+                if day:
+                    tallies.append((account_id, day, *before))
+                day = self.today
+            # A clock that went back counts for the later day.
+            self._was[account_id] = (day, *counts)
+            changed.append((self.balances[account_id], *counts, day, account_id))
+        if tallies:
+            self.db.executemany(WRITE_TALLY, tallies)
+        self.db.executemany(UPDATE_ACCOUNT, changed)
+        self._changed_accounts.clear()
 
     def _write(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
         self.db.executemany(sql, rows)

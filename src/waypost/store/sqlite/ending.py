@@ -71,6 +71,10 @@ def end(
         if state in REFUNDED:
             refunded += 1
             batch.book(account_id, 1, "refund", message_id, result.number)
+    _, _, *earlier = row
+    if counted[1:] != earlier:
+        for place, ended in enumerate(counted[1:], 1):
+            batch.count(account_id, place, ended - earlier[place - 1])
     counts = Counts(*counted)
     ended_at = None if counts.queued else batch.now_ms
     batch.ended.append((status(*counted), *counted, refunded, ended_at, message_id))

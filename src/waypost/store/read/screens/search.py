@@ -1,0 +1,216 @@
+"""Search in the log, newest first, a window of it at a time.
+
+Each way in follows one index downwards by id and looks at `WINDOW` entries at most; what does not
+fit the other conditions is left out. So a page may hold less than was asked for, or nothing, and
+still go on: `Found.below` says from where. Knows nothing of how things are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from waypost.core.lifecycle import Status
+from waypost.store.read.book import Look, Value
+from waypost.store.read.rows import RefusalRow
+
+WINDOW = 70
+"""Entries of an index looked at; each may cost a row of the index and one of the table."""
+WIRE_MOST = 20
+"""Messages being sent at this moment that a search for queued ones adds."""
+NEWEST = 2**63 - 1
+
+COLUMNS = (
+    "m.id, m.account_id, m.key_id, m.sender_id, m.channel, m.from_address, m.subject, m.octets,"
+    " m.status, m.recipients, m.queued, m.sent, m.failed, m.cancelled, m.charged, m.refunded"
+)
+_ENDED_BADLY = frozenset({Status.FAILED, Status.PARTIAL, Status.CANCELLED})
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A message in the list."""
+
+    id: int
+    account_id: int
+    key_id: int | None
+    sender_id: int
+    channel: str
+    from_address: str
+    subject: str
+    octets: int
+    status: str
+    recipients: int
+    queued: int
+    sent: int
+    failed: int
+    cancelled: int
+    charged: int
+    refunded: int
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which messages: all that is said must hold.
+
+    `least` to `below` (excluded) bound the id. `sender`, `to`: whole addresses in lower case.
+    `senders`: ids of senders, None any.
+    """
+
+    account_id: int | None = None
+    status: str = ""
+    sender: str = ""
+    to: str = ""
+    key_id: int | None = None
+    senders: frozenset[int] | None = None
+    least: int = 0
+    below: int = NEWEST
+
+    def fits(self, row: Entry) -> bool:
+        return (
+            self.account_id in (None, row.account_id)
+            and self.status in ("", row.status)
+            and self.sender in ("", row.from_address.lower())
+            and self.key_id in (None, row.key_id)
+            and (self.senders is None or row.sender_id in self.senders)
+        )
+
+
+class Found(msgspec.Struct, frozen=True):
+    """`below`: where the next page begins, None where there is nothing more. `searched`: all from
+    here on was looked at (an id)."""
+
+    rows: list[Entry]
+    below: int | None
+    searched: int
+
+
+def messages(look: Look, wanted: Wanted, most: int) -> Found:
+    """Up to `most` messages."""
+    if wanted.to:
+        seen = _ids(
+            look,
+            "SELECT message_id FROM recipient WHERE address = ? AND message_id >= ?"
+            " AND message_id < ? ORDER BY message_id DESC LIMIT ?",
+            (wanted.to, wanted.least, wanted.below, WINDOW),
+        )
+        return _page(wanted, seen, _rows(look, list(dict.fromkeys(seen))), most)
+    if wanted.status == Status.QUEUED:
+        return _queued(look, wanted, most)
+    found = _window(look, wanted)
+    return _page(wanted, [row.id for row in found], found, most)
+
+
+def newer(look: Look, account_id: int | None, after: int, most: int) -> list[Entry]:
+    """The oldest that were accepted behind that id, oldest first."""
+    mine = "" if account_id is None else " AND m.account_id = ?"
+    values: tuple[Value, ...] = () if account_id is None else (account_id,)
+    return look.rows(
+        Entry,
+        f"SELECT {COLUMNS} FROM message m WHERE m.id > ?{mine} ORDER BY m.id LIMIT ?",
+        (after, *values, most),
+    )
+
+
+def newest(look: Look, account_id: int | None) -> int:
+    """The greatest id, 0 where there is none."""
+    mine = "" if account_id is None else " WHERE account_id = ?"
+    values: tuple[Value, ...] = () if account_id is None else (account_id,)
+    return int(look.value(f"SELECT max(id) FROM message{mine}", values) or 0)
+
+
+def refusals(
+    look: Look, account_id: int | None, below: int | None, most: int
+) -> tuple[list[RefusalRow], int | None]:
+    """(the newest below that id, where the next page begins or None)."""
+    mine = "" if account_id is None else " AND r.account_id = ?"
+    values: tuple[Value, ...] = () if account_id is None else (account_id,)
+    rows = look.rows(
+        RefusalRow,
+        "SELECT r.id, r.at, r.channel, r.peer, a.name, r.key_id, k.name, r.from_address, r.reason,"
+        " r.answer, r.count FROM refusal r LEFT JOIN account a ON a.id = r.account_id"
+        f" LEFT JOIN api_key k ON k.id = r.key_id WHERE r.id < ?{mine} ORDER BY r.id DESC LIMIT ?",
+        (NEWEST if below is None else below, *values, most),
+    )
+    return rows, rows[-1].id if len(rows) == most else None
+
+
+def first_recipients(look: Look, ids: Sequence[int]) -> dict[int, str]:
+    """The first recipient's address of each message."""
+    if not ids:
+        return {}
+    marks = ",".join("?" * len(ids))
+    sql = f"SELECT message_id, address FROM recipient WHERE message_id IN ({marks}) AND number = 1"
+    return {row[0]: row[1] for row in look.tuples(sql, list(ids))}
+
+
+def _window(look: Look, wanted: Wanted) -> list[Entry]:
+    clauses, values = ["m.id >= ?", "m.id < ?"], [wanted.least, wanted.below]
+    bound: list[Value] = []
+    index = "NOT INDEXED" if wanted.account_id is None else "INDEXED BY message_account"
+    if wanted.status in _ENDED_BADLY:
+        clauses = ["m.refunded > 0", "m.status = ?", *clauses]
+        bound = [wanted.status]
+        index = "INDEXED BY message_refunded"
+        index += "_all" if wanted.account_id is None else ""
+    if wanted.account_id is not None:
+        clauses = ["m.account_id = ?", *clauses]
+        bound = [wanted.account_id, *bound]
+    return look.rows(
+        Entry,
+        f"SELECT {COLUMNS} FROM message m {index} WHERE {' AND '.join(clauses)}"
+        " ORDER BY m.id DESC LIMIT ?",
+        [*bound, *values, WINDOW],
+    )
+
+
+def _queued(look: Look, wanted: Wanted, most: int) -> Found:
+    """What waits, by the queue's own index, with what is being sent."""
+    mine = "" if wanted.account_id is None else " AND account_id = ?"
+    scope: tuple[Value, ...] = () if wanted.account_id is None else (wanted.account_id,)
+    bounds = (*scope, wanted.least, wanted.below)
+    waiting = _ids(
+        look,
+        f"SELECT message_id FROM queue WHERE claim = 0{mine} AND message_id >= ?"
+        " AND message_id < ? ORDER BY message_id DESC LIMIT ?",
+        (*bounds, WINDOW - WIRE_MOST),
+    )
+    wire = look.tuples(
+        "SELECT message_id, account_id FROM queue WHERE claim > 0 LIMIT ?", (WIRE_MOST,)
+    )
+    least = waiting[-1] if len(waiting) == WINDOW - WIRE_MOST else wanted.least
+    sent_now = [
+        ident
+        for ident, account_id in wire
+        if least <= ident < wanted.below and wanted.account_id in (None, account_id)
+    ]
+    seen = sorted({*waiting, *sent_now}, reverse=True)
+    full = len(waiting) == WINDOW - WIRE_MOST
+    return _page(wanted, seen, _rows(look, seen), most, full=full)
+
+
+def _page(
+    wanted: Wanted, seen: list[int], rows: list[Entry], most: int, *, full: bool | None = None
+) -> Found:
+    """What fits of a window. `seen`: the ids it came over, newest first."""
+    if full is None:
+        full = len(seen) == WINDOW
+    fitting = [row for row in rows if wanted.fits(row)]
+    if len(fitting) > most:
+        shown = fitting[:most]
+        return Found(shown, shown[-1].id, shown[-1].id)
+    below = seen[-1] if full and seen else None
+    return Found(fitting, below, wanted.least if below is None else below)
+
+
+def _ids(look: Look, sql: str, values: Sequence[Value]) -> list[int]:
+    return [row[0] for row in look.tuples(sql, values)]
+
+
+def _rows(look: Look, ids: Sequence[int]) -> list[Entry]:
+    """In the order of the ids."""
+    if not ids:
+        return []
+    marks = ",".join("?" * len(ids))
+    found = look.rows(Entry, f"SELECT {COLUMNS} FROM message m WHERE m.id IN ({marks})", list(ids))
+    by_id = {row.id: row for row in found}
+    return [by_id[ident] for ident in ids if ident in by_id]
