@@ -43,6 +43,8 @@ from waypost.transport.link.connect import Dialer
 from waypost.transport.link.guard import make_guard
 from waypost.transport.schedule import QueueRules
 from waypost.watch.readiness import Phase, Readiness
+from waypost.watch.tell import rounds
+from waypost.watch.tell.notices import Notices
 
 if TYPE_CHECKING:
     from waypost.intake.http.routes import Ready
@@ -190,6 +192,7 @@ class App:
         self._start_api(engine, with_, api)
         self._start_metrics(engine, dispatcher, house)
         self._upkeep_task = asyncio.create_task(self._upkeep(engine))
+        self._start_telling(engine, with_.door)
         self._readiness.phase = Phase.READY
 
     @staticmethod
@@ -318,6 +321,17 @@ class App:
         web = WebListener(handlers(sources, self._config.data, self._clock), [])
         web.start(self._sockets.metrics)
         self._parts.push_async_callback(web.close)
+
+    def _start_telling(self, engine: Engine, door: Door) -> None:
+        config = self._config
+        notices = Notices(config.data, config.hostname, engine, door.notice, self._clock)
+        task = asyncio.create_task(rounds.run(notices.step, lambda: self._keeps_house(engine)))
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.wait({task})
+
+        self._parts.push_async_callback(stop)
 
     def _caps(self) -> SessionCaps:
         limits = self._config.limits

@@ -102,6 +102,9 @@ class FakeStore:
     def rate_room(self, key_id: int, per_minute: int, now_ms: int) -> int:
         return self.room
 
+    def told(self, message_id: int) -> None:
+        pass  # no account of this store has an address for notices
+
     def refuse(self, note: RefusalNote) -> None:
         self.refusals.append(note)
 

@@ -220,14 +220,17 @@ AUDIT = {
     "nobody is below zero": "SELECT id FROM account WHERE balance < 0 AND NOT unlimited",
     "accepted is paid": "SELECT m.id FROM message m WHERE m.charged <>"
     " (SELECT ifnull(-sum(amount), 0) FROM ledger WHERE message_id = m.id AND reason = 'debit')"
-    " OR m.charged <> (SELECT count(*) FROM recipient WHERE message_id = m.id)",
-    "failed and cancelled are refunded": "SELECT r.message_id FROM recipient r WHERE"
-    " (r.state IN (2, 3)) <> (SELECT count(*) FROM ledger WHERE message_id = r.message_id"
+    " OR m.charged <> (SELECT iif(m.channel = 'notice', 0, count(*)) FROM recipient"
+    " WHERE message_id = m.id)",
+    "failed and cancelled are refunded": "SELECT r.message_id FROM recipient r JOIN message m"
+    " ON m.id = r.message_id WHERE (r.state IN (2, 3) AND m.channel <> 'notice') <>"
+    " (SELECT count(*) FROM ledger WHERE message_id = r.message_id"
     " AND recipient = r.number AND reason = 'refund')",
     "counts are those of the recipients": "SELECT m.id FROM message m WHERE (queued, sent, failed,"
     " cancelled, refunded) <> (SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE"
     " state = 1), count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state = 3),"
-    " count(*) FILTER (WHERE state > 1) FROM recipient WHERE message_id = m.id)",
+    " count(*) FILTER (WHERE state > 1 AND m.channel <> 'notice') FROM recipient"
+    " WHERE message_id = m.id)",
     "what is queued has a queue row, and only that": "SELECT m.id FROM message m WHERE"
     " (m.queued > 0) <> (SELECT count(*) FROM queue WHERE message_id = m.id)",
     "what is queued has a body": "SELECT id FROM message WHERE queued > 0 AND NOT EXISTS"

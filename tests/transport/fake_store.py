@@ -172,6 +172,9 @@ class FakeStore:
     def no_try(self, message_id: int, hint: str, next_ms: int) -> None:
         self.no_tries[message_id] = (hint, next_ms)
 
+    def told(self, message_id: int) -> None:
+        pass  # no account of this store has an address for notices
+
     def refuse(self, note: RefusalNote) -> None:
         raise NotImplementedError
 

@@ -13,6 +13,10 @@ import msgspec
 from waypost.core.address import Address
 from waypost.core.lifecycle import State
 
+NOTICE = "notice"
+"""The channel of the relay's own notices: not charged, first tried with MAIL FROM:<>, and nothing
+is ever told about them."""
+
 
 class SpoolPart(msgspec.Struct, frozen=True):
     """The octets of a file in the spool from `offset` to its end. `name`: relative to the data
@@ -42,7 +46,7 @@ class Submission(msgspec.Struct, frozen=True):
     """A message on its way in, and who brings it. `mail_from` None is `<>`; `rcpt_to` in RCPT
     order."""
 
-    channel: str  # "smtp", "http" or "command"
+    channel: str  # "smtp", "http", "command" or NOTICE
     account_id: int
     key_id: int | None  # None: `waypost send`
     peer: str
@@ -99,6 +103,7 @@ class Acceptance(msgspec.Struct, frozen=True):
     rate_per_minute: int
     repeat_window_ms: int
     hold_until_ms: int = 0  # sendAt; 0 is now
+    notice_of: int = 0  # the message that this is a notice about; 0: it is none
     idempotency: Idempotency | None = None
 
 
@@ -141,6 +146,7 @@ class Parcel(msgspec.Struct, frozen=True):
     held_ms: int  # time that does not count towards giving up
     uncertain_row: int
     due_ms: int
+    notice: bool = False  # of the relay itself: see NOTICE
 
 
 class Result(msgspec.Struct, frozen=True):

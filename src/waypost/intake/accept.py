@@ -9,6 +9,7 @@ nothing of SMTP, HTTP and of who delivers: it waits for an outcome that somebody
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     hold_until_ms: int = 0
     idempotency: Idempotency | None = None
+    notice_of: int = 0
 
 
 PLAIN = Terms()
@@ -134,12 +136,28 @@ class Door:
         if committed.repeat_of is None:
             self.accepted_messages += 1
             self.accepted_recipients += committed.recipients
+        settled = await self._settled(committed, began_s)
+        if settled.failed and not settled.sent and not settled.queued:
+            self._told(submission.account_id, settled.message_id)
         return Accepted(
-            await self._settled(committed, began_s),
+            settled,
             str(acceptance.envelope_from),
             acceptance.smtp_message_id,
             committed.key_taken,
         )
+
+    async def notice(self, submission: Submission, notice_of: int) -> Refusal | None:
+        """A notice of the relay's own about a message: judged and committed as all mail, not
+        charged, not waited for. None: it is committed, or was before. Raises `StoreAway`."""
+        outcome = await self._accepted(submission, Flags(), Terms(notice_of=notice_of))
+        return outcome if isinstance(outcome, Refusal) else None
+
+    def _told(self, account_id: int, message_id: int) -> None:
+        """Who is answered that all failed needs no notice. Where this is lost there is one more."""
+        with contextlib.suppress(StoreAway):
+            account = self._store.directory().accounts.get(account_id)
+            if account is not None and account.notify is not None:
+                self._store.told(message_id)
 
     async def _settled(self, committed: Committed, began_s: float) -> Settled:
         left_s = max(self.inline_wait_s - (self._clock.monotonic() - began_s), 0.0)
@@ -193,7 +211,10 @@ class Door:
                 return verdict
             if terms is not PLAIN:
                 verdict = msgspec.structs.replace(
-                    verdict, hold_until_ms=terms.hold_until_ms, idempotency=terms.idempotency
+                    verdict,
+                    hold_until_ms=terms.hold_until_ms,
+                    idempotency=terms.idempotency,
+                    notice_of=terms.notice_of,
                 )
             committed = await self._store.commit(verdict)
             if isinstance(committed, Refusal):

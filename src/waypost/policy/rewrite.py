@@ -17,7 +17,7 @@ import msgspec
 
 from waypost.core import ident
 from waypost.core.address import Address
-from waypost.core.message import Submission
+from waypost.core.message import NOTICE, Submission
 from waypost.policy import words
 from waypost.policy.grammar import Mailbox
 from waypost.policy.header import OWN_PREFIX, Field, Fields
@@ -119,7 +119,7 @@ def _route(hostname: str, private: bool, channel: str, tls: bool, peer: str, hel
     """From whom, by whom and how: the same in all messages of a session."""
     by = f"by {hostname} with {_protocol(channel, tls)}"
     host = _PEER_ODD.sub("", peer)
-    if private or not host or channel == "command":
+    if private or not host or channel in ("command", NOTICE):
         return by
     literal = f"[IPv6:{host}]" if ":" in host else f"[{host}]"
     named = _HELO_ODD.sub("?", helo)[:HELO_OCTETS] or literal

@@ -91,6 +91,9 @@ class RelayStore(Protocol):
     def no_try(self, message_id: int, hint: str, next_ms: int) -> None:
         """No try of it can begin in time: whoever waits in `settled` is answered at once."""
 
+    def told(self, message_id: int) -> None:
+        """Its client was answered that all of it failed: it needs no notice. Raises `StoreAway`."""
+
     def refuse(self, note: RefusalNote) -> None:
         """Adds to the log of refusals, with the next batch; equal ones of one peer within a minute
         are counted."""

@@ -69,6 +69,7 @@ class Try:
         self._data = data
         self._stopping = stopping
         self._kept = stream.carried > 0
+        self._from = None if parcel.notice else parcel.envelope_from
         self._out = Outcome()
         self._transcripts: list[str] = []
 
@@ -129,13 +130,21 @@ class Try:
         if done is None:
             done = MessageDone(None, [None] * len(group), None, None)
         self._transcripts.append(session.transcript.text())
+        if self._null_refused(done):
+            # Behaviour, section 3: `<>` towards an upstream that allows it, else its own address.
+            self._from = self._parcel.envelope_from
+            return (*group, *left)
         return self._judge(done, group, left, lost)
+
+    def _null_refused(self, done: MessageDone) -> bool:
+        refused = done.mail is not None and done.mail.permanent
+        return self._from is None and refused and self._stream.usable
 
     async def _exchange(self, group: Group) -> MessageDone:
         parcel, stream = self._parcel, self._stream
         body = None if isinstance(parcel.rest, SpoolPart) else (parcel.head, parcel.rest)
         stream.session.send(
-            parcel.envelope_from,
+            self._from,
             [address for _, address in group],
             parcel.octets,
             parcel.eight_bit,

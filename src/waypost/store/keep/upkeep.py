@@ -144,6 +144,7 @@ def _forget(look: Look, message_id: int, gone: list[str]) -> None:
         gone.append(spool)
     for table, column in (
         ("body", "message_id"),
+        ("notice", "message_id"),
         ("attempt", "message_id"),
         ("recipient", "message_id"),
         ("message", "id"),

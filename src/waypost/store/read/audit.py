@@ -111,10 +111,13 @@ _QUESTIONS: tuple[tuple[str, str, str, Describe], ...] = (
         "SELECT r.message_id, r.number, 'without a refund' FROM recipient r WHERE r.state IN (2, 3)"
         " AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.reason = 'refund'"
         " AND l.message_id = r.message_id AND l.recipient = r.number AND l.amount = 1)"
+        " AND NOT EXISTS (SELECT 1 FROM message m WHERE m.id = r.message_id"
+        " AND m.channel = 'notice')"
         " UNION ALL SELECT l.message_id, l.recipient, 'a refund without a cause' FROM ledger l"
         " WHERE l.reason = 'refund' AND (l.message_id IS NULL OR l.recipient IS NULL"
         " OR EXISTS (SELECT 1 FROM message m WHERE m.id = l.message_id)"
         " AND NOT EXISTS (SELECT 1 FROM recipient r"
+        " JOIN message m ON m.id = r.message_id AND m.channel <> 'notice'"
         " WHERE r.message_id = l.message_id AND r.number = l.recipient AND r.state IN (2, 3)))",
         _message,
     ),
@@ -126,13 +129,14 @@ _QUESTIONS: tuple[tuple[str, str, str, Describe], ...] = (
     ),
     (
         "counters",
-        "every message counts its recipients right, paid for each, and got its refunds",
+        "every message counts its recipients right, is paid for and refunded",
         "SELECT m.id, 'the counters do not match its recipients' FROM message m"
         " LEFT JOIN recipient r ON r.message_id = m.id GROUP BY m.id"
         " HAVING (m.recipients, m.queued, m.sent, m.failed, m.cancelled, m.charged, m.refunded)"
         " IS NOT (count(r.number), ifnull(sum(r.state = 0), 0), ifnull(sum(r.state = 1), 0),"
-        " ifnull(sum(r.state = 2), 0), ifnull(sum(r.state = 3), 0), count(r.number),"
-        " ifnull(sum(r.state IN (2, 3)), 0))"
+        " ifnull(sum(r.state = 2), 0), ifnull(sum(r.state = 3), 0),"
+        " iif(m.channel = 'notice', 0, count(r.number)),"
+        " iif(m.channel = 'notice', 0, ifnull(sum(r.state IN (2, 3)), 0)))"
         " UNION ALL SELECT message_id, 'recipients without a message' FROM recipient"
         " WHERE number = 1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = message_id)",
         _message,

@@ -125,6 +125,8 @@ def body_kept(look: Look, ident: int) -> bool:
 
 def lines(look: Look, row: MessageRow) -> list[LedgerRow]:
     """The message's lines of the ledger: its debit, then its refunds."""
+    if not row.charged:
+        return []  # a notice
     sql = "SELECT at, amount, reason, message_id, recipient, note, balance FROM ledger"
     first = _line_at(look, ident_ms(row.id) - NEAR_MS)
     near = f"{sql} WHERE id BETWEEN ? AND ? AND message_id = ? AND reason = 'debit'"

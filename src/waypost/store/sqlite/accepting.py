@@ -49,6 +49,7 @@ SELECT_EARLIER = (
     " WHERE m.key_id = ? AND m.repeat_hash = ? AND m.id >= ? AND m.repeat_hash IS NOT NULL"
     " ORDER BY m.id"
 )
+TAKE_NOTICE = "DELETE FROM notice WHERE message_id = ?"
 SELECT_RATE = "SELECT id FROM message WHERE account_id = ? AND id >= ? AND key_id = ?"
 
 Outcome = Committed | Refusal | Changed
@@ -136,6 +137,8 @@ def accept(batch: Batch, op: Accept) -> Kept:
     earlier = idempotency.taken(batch, acceptance)
     if earlier is not None:
         return Kept(Committed(earlier, 0, repeat_of=earlier, key_taken=True))
+    if acceptance.notice_of and not _owed(batch, acceptance.notice_of):
+        return Kept(Committed(acceptance.notice_of, 0, repeat_of=acceptance.notice_of))
     keyed = acceptance.key_id is not None
     hashed = repeat_hash(acceptance.message_id) if keyed else None
     addressees, first = _left(batch, acceptance, hashed)
@@ -153,7 +156,7 @@ def accept(batch: Batch, op: Accept) -> Kept:
         text = f"{count} recipients are more than the daily cap of {cap}: send it to fewer"
         return Kept(Refusal(Reason.OVER_CAP, text))
     balance, unlimited = batch.balance(acceptance.account_id)
-    if not unlimited and balance < count:
+    if not unlimited and balance < count and not acceptance.notice_of:
         return Kept(
             Refusal(
                 Reason.NO_CREDITS, f"{count} credits needed, {max(balance, 0)} left: add credits"
@@ -189,6 +192,12 @@ def _differs(acceptance: Acceptance, facts: Loaded) -> bool:
         or sender.upstream_id != acceptance.upstream_id
         or sender.upstream_id not in facts.upstreams
     )
+
+
+def _owed(batch: Batch, message_id: int) -> bool:
+    """Whether the notice about a message is still owed: it is not, once this was asked."""
+    batch.db.execute(TAKE_NOTICE, (message_id,))
+    return batch.db.changes() == 1
 
 
 def _left(
@@ -305,7 +314,7 @@ def _add(
             a.null_sender,
             count,
             count,
-            count,
+            0 if a.notice_of else count,
             a.hold_until_ms,
         )
     )
@@ -318,7 +327,8 @@ def _add(
     batch.queued.append(
         (claim, a.sender_id, a.account_id, put.due_ms, a.id, put.day, put.capped, put.reason)
     )
-    batch.book(a.account_id, -count, "debit", a.id, None)
+    if not a.notice_of:
+        batch.book(a.account_id, -count, "debit", a.id, None)
     batch.count(a.account_id, ACCEPTED, count)
     if a.key_id is not None:
         window = batch.rates.get(a.key_id)
@@ -348,4 +358,5 @@ def _parcel(acceptance: Acceptance, addressees: tuple[Addressee, ...], due_ms: i
         held_ms=0,
         uncertain_row=0,
         due_ms=due_ms,
+        notice=bool(a.notice_of),
     )

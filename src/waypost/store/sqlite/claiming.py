@@ -19,7 +19,7 @@ from waypost.core import ident
 from waypost.core.event import Event, Kind
 from waypost.core.facts import Account
 from waypost.core.lifecycle import State
-from waypost.core.message import Parcel, Result, SpoolPart
+from waypost.core.message import NOTICE, Parcel, Result, SpoolPart
 from waypost.store.contract import Lane
 from waypost.store.directory import Loaded, address_of
 from waypost.store.sqlite import caps
@@ -46,7 +46,7 @@ PUT_OFF = (
 )
 SELECT_MESSAGE = (
     "SELECT m.from_address, m.eight_bit, b.octets, b.spool, b.spool_offset, b.spool_octets,"
-    " m.hold_until FROM message m JOIN body b ON b.message_id = m.id WHERE m.id = ?"
+    " m.hold_until, m.channel FROM message m JOIN body b ON b.message_id = m.id WHERE m.id = ?"
 )
 SELECT_ADDRESSES = (
     "SELECT number, address FROM recipient WHERE message_id = ? AND state = 0 ORDER BY number"
@@ -195,7 +195,7 @@ class Claim:
 def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel:
     """The message of a queue row, with the recipients that are still queued."""
     message: Any = db.execute(SELECT_MESSAGE, (row.message_id,)).fetchone()
-    from_address, eight_bit, octets, spool, offset, spool_octets, hold_until = message
+    from_address, eight_bit, octets, spool, offset, spool_octets, hold_until, channel = message
     addresses: list[Any] = db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
     return Parcel(
         id=row.message_id,
@@ -214,6 +214,7 @@ def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel:
         held_ms=row.held_ms,
         uncertain_row=row.uncertain_row,
         due_ms=row.due_ms,
+        notice=channel == NOTICE,
     )
 
 

@@ -93,7 +93,7 @@ class Record(Deed):
             attempt.results,
             self.keep,
             spooled=isinstance(parcel.rest, SpoolPart),
-            before=(parcel.account_id, len(parcel.recipients), 0, 0, 0) if self.fresh else None,
+            before=self._before(),
         )
         batch.attempts.append(
             (
@@ -124,6 +124,13 @@ class Record(Deed):
         if not isinstance(error, Vanished):
             self.claimed.add(self.attempt.parcel.id)  # the row is claimed still: it may be released
         super().failed(error)
+
+    def _before(self) -> tuple[int, int, int, int, int, int] | None:
+        """The counts of a message that was just accepted, without a look at its row."""
+        parcel = self.attempt.parcel
+        count = len(parcel.recipients)
+        charged = 0 if parcel.notice else count
+        return (parcel.account_id, charged, count, 0, 0, 0) if self.fresh else None
 
     def _requeue(self, batch: Batch) -> None:
         attempt, parcel = self.attempt, self.attempt.parcel

@@ -18,9 +18,18 @@ from waypost.core.lifecycle import REFUNDED, State, status
 from waypost.core.message import Result
 from waypost.store.sqlite.batch import EXPIRE_BODY, Batch
 
-SELECT_COUNTS = "SELECT account_id, queued, sent, failed, cancelled FROM message WHERE id = ?"
+SELECT_COUNTS = (
+    "SELECT account_id, charged, queued, sent, failed, cancelled FROM message WHERE id = ?"
+)
 SELECT_QUEUED = "SELECT number FROM recipient WHERE message_id = ? AND state = 0"
 SELECT_SPOOL = "SELECT spool FROM body WHERE message_id = ?"
+# A failure is told of once, when all has ended; never about mail that came with <>, as notices do.
+OWE_NOTICE = (
+    "INSERT OR IGNORE INTO notice (message_id, due) SELECT m.id, ? FROM message m"
+    " JOIN account a ON a.id = m.account_id"
+    " WHERE m.id = ? AND a.notify IS NOT NULL AND NOT m.null_sender"
+)
+TOLD_MS = 5_000  # whoever still waits for the first answer is told by then
 DELETE_UNCLAIMED = "DELETE FROM queue WHERE message_id = ? AND claim = 0"
 
 
@@ -47,16 +56,16 @@ def end(
     keep: Keep,
     *,
     spooled: bool,
-    before: tuple[int, int, int, int, int] | None = None,
+    before: tuple[int, int, int, int, int, int] | None = None,
 ) -> tuple[Counts, str | None]:
     """Keeps the results of those still queued; also the name of a spool file that nothing needs any
     more.
 
-    `before`: (account, queued, sent, failed, cancelled) where the caller knows them. The message's
-    earlier rows must have been flushed. The queue row is left to the caller.
+    `before`: (account, charged, queued, sent, failed, cancelled) where the caller knows them. The
+    message's earlier rows must have been flushed. The queue row is left to the caller.
     """
     row: Any = before or batch.db.execute(SELECT_COUNTS, (message_id,)).fetchone()
-    account_id, *counted = row  # by state, in the order of its numbers
+    account_id, charged, *counted = row  # by state, in the order of its numbers
     results = tuple(results)
     if len(results) != counted[State.QUEUED]:
         queued = {number for (number,) in batch.db.execute(SELECT_QUEUED, (message_id,))}
@@ -68,7 +77,7 @@ def end(
         batch.outcomes.append((state, result.code, result.text, ended, message_id, result.number))
         counted[State.QUEUED] -= 1
         counted[state] += 1
-        if state in REFUNDED:
+        if state in REFUNDED and charged:
             refunded += 1
             batch.book(account_id, 1, "refund", message_id, result.number)
     _, _, *earlier = row
@@ -78,6 +87,9 @@ def end(
     counts = Counts(*counted)
     ended_at = None if counts.queued else batch.now_ms
     batch.ended.append((status(*counted), *counted, refunded, ended_at, message_id))
+    if counts.failed and not counts.queued:
+        waits_ms = 0 if counts.sent else TOLD_MS
+        batch.db.execute(OWE_NOTICE, (batch.now_ms + waits_ms, message_id))
     gone = None if counts.queued else _part_with_body(batch, message_id, counts, keep, spooled)
     return counts, gone
 

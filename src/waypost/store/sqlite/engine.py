@@ -54,8 +54,6 @@ POLL_S = 0.1  # how soon what a command changed is seen by delivery
 SENDERS_A_ROUND = 64  # looked at before the loop gets a turn
 SLOW_POLL_S = 0.05  # for the outcome of a message that another process delivers
 WEEK_MS = 7 * 86_400_000
-
-
 _T = TypeVar("_T")
 
 
@@ -152,6 +150,9 @@ class Engine:
 
     def no_try(self, message_id: int, hint: str, next_ms: int) -> None:
         self._waiting.no_try(message_id, hint, next_ms)
+
+    def told(self, message_id: int) -> None:
+        self._keep(notes.DELETE_NOTICE, (message_id,), None, lambda _: None)
 
     def refuse(self, note: RefusalNote) -> None:
         with contextlib.suppress(StoreAway):  # the refusal itself is what the client is told

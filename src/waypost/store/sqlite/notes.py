@@ -32,6 +32,7 @@ UPDATE_HEALTH = (
     " last_success = ? WHERE id = ? AND edition = ?"
 )
 UPDATE_PIN = "UPDATE upstream SET pin = ? WHERE id = ? AND edition = ?"
+DELETE_NOTICE = "DELETE FROM notice WHERE message_id = ?"
 UPDATE_HOLD = "UPDATE sender SET held = ?, probe_at = ? WHERE id = ?"
 
 _Same = tuple[str, str, int | None, int | None, str, str, str]
