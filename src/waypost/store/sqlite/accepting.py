@@ -329,7 +329,7 @@ def _add(
     )
     if not a.notice_of:
         batch.book(a.account_id, -count, "debit", a.id, None)
-    batch.count(a.account_id, ACCEPTED, count)
+        batch.count(a.account_id, ACCEPTED, count)
     if a.key_id is not None:
         window = batch.rates.get(a.key_id)
         if window is not None:

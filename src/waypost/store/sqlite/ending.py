@@ -80,8 +80,8 @@ def end(
         if state in REFUNDED and charged:
             refunded += 1
             batch.book(account_id, 1, "refund", message_id, result.number)
-    _, _, *earlier = row
-    if counted[1:] != earlier:
+    _, _, _, *earlier = row
+    if charged and counted[1:] != earlier:
         for place, ended in enumerate(counted[1:], 1):
             batch.count(account_id, place, ended - earlier[place - 1])
     counts = Counts(*counted)
