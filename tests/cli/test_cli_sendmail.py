@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from peers.recording import Recording
 from peers.relay import ROOT, SENDER, Relay
 from waypost.cli.relay.local.drop import Drop, Kept
 from waypost.cli.relay.local.link import Away, Link
+from waypost.cli.relay.local.pace import HELD_LINE_OCTETS, Pace
 from waypost.clock import SystemClock
 from waypost.config import load
 from waypost.core.errors import Secret
@@ -397,6 +398,75 @@ def test_a_session_on_standard_input(caller: Caller, recording: Recording) -> No
     assert process.communicate(None, 60) == (b"", b"")
     assert process.returncode == 0
     assert recording.messages[0].recipients == [TO]
+
+
+SCRIPT = (
+    f"EHLO me\nMAIL FROM:<{SENDER}>\nRCPT TO:<{TO}>\nDATA\n"
+    f"From: {SENDER}\nTo: {TO}\nSubject: {{}}\n\nOne.\n..Two.\n.\n"
+)
+
+
+@pytest.mark.parametrize(("line_end", "last"), [("\n", "QUIT\n"), ("\r\n", "QUIT"), ("\n", "")])
+def test_a_session_piped_in_whole(
+    caller: Caller, recording: Recording, line_end: str, last: str
+) -> None:
+    script = SCRIPT.format("a") + SCRIPT.format("b").removeprefix("EHLO me\n") + last
+    code, said = caller.run("-bs", given=script.replace("\n", line_end).encode())
+    assert code == 0
+    assert [line[:3] for line in said.splitlines() if line[3:4] == " "] == [
+        *("220", "250", *2 * ("250", "250", "354", "250")),
+        *(["221"] if last else []),
+    ]
+    assert [m.recipients for m in recording.messages] == [[TO], [TO]]
+    assert recording.messages[1].octets.endswith(b"Subject: b\r\n\r\nOne.\r\n.Two.\r\n")
+
+
+def test_a_session_that_ends_in_its_text(caller: Caller, recording: Recording) -> None:
+    code, said = caller.run("-bs", given=SCRIPT.format("x").removesuffix(".\n").encode())
+    assert code == 0
+    assert said.splitlines()[-1].startswith("354 ")
+    assert recording.messages == []
+
+
+def turns(pieces: Sequence[bytes]) -> list[bytes]:
+    """What goes on where the relay answers each line at once, and DATA with 354."""
+    pace, gone = Pace(), b""
+    sent: list[bytes] = []
+
+    def answer(due: bytes) -> None:
+        nonlocal gone
+        while due:
+            sent.append(due)
+            gone += due
+            text = b"DATA\r\n" in gone and b"\r\n.\r\n" not in gone
+            if text and not due.endswith(b"DATA\r\n"):
+                return
+            due = pace.heard(b"354 go\r\n" if text else b"250-a\r\n250 b\r\n")
+
+    for piece in pieces:
+        answer(pace.said(piece))
+    answer(pace.ended())
+    return sent
+
+
+def test_the_pace_at_every_cut() -> None:
+    text = b"x\r\n.\nRSET\r\n..y\r\n.\r\n"
+    whole = b"EHLO a\r\nMAIL FROM:<a@b.c>\r\nDATA\r\n" + text + b"NOOP\r\nQUIT\r\n"
+    for cut in range(len(whole) + 1):
+        sent = turns([whole[:cut], whole[cut:]])
+        assert b"".join(sent) == whole
+        assert sent[:3] == [b"EHLO a\r\n", b"MAIL FROM:<a@b.c>\r\n", b"DATA\r\n"]
+        assert sent[-2:] == [b"NOOP\r\n", b"QUIT\r\n"]
+    assert turns([bytes([octet]) for octet in whole])[-2:] == [b"NOOP\r\n", b"QUIT\r\n"]
+
+
+def test_the_pace_of_a_line_without_end() -> None:
+    line = b"x" * (3 * HELD_LINE_OCTETS)
+    whole = b"EHLO a\r\nDATA\r\n" + line + b"\r\n.\r\nQUIT\r\n"
+    step = HELD_LINE_OCTETS // 2
+    sent = turns([whole[at : at + step] for at in range(0, len(whole), step)])
+    assert b"".join(sent) == whole
+    assert max(map(len, sent)) < 2 * HELD_LINE_OCTETS
 
 
 def test_a_session_without_a_relay(lonely: Caller) -> None:

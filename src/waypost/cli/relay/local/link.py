@@ -18,6 +18,7 @@ import msgspec
 
 from waypost.cli.relay.local.flags import Ended, Exit
 from waypost.cli.relay.local.letter import Letter
+from waypost.cli.relay.local.pace import Pace
 from waypost.config import Config
 from waypost.core.address import Address
 from waypost.core.errors import Secret
@@ -39,7 +40,6 @@ from waypost.wire.events import (
 CONNECT_S = 10.0
 REPLY_S = 600.0  # RFC 5321 4.5.3.2.6, the longest: the relay may wait for the upstream
 READ_OCTETS = 65_536
-LAST_WORDS_S = 10.0  # for the relay, when a session's caller has ended without QUIT
 _ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -114,26 +114,31 @@ class Link:
         return outcome
 
     def proxy(self, source: int, sink: int) -> None:
-        """Joins the caller's octets to the session that is logged in, until the relay ends it."""
+        """Joins the caller's octets to the session that is logged in, until either ends it; a
+        caller that does not wait for answers is made to (`Pace`)."""
         os.write(sink, f"220 {self._host} ESMTP Waypost\r\n".encode("ascii", "replace"))
+        pace = Pace()
         watched: list[int | socket.socket] = [self._socket, source]
         try:
-            while True:
+            while source in watched or not pace.idle:
                 pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
-                wait_s = REPLY_S if source in watched else LAST_WORDS_S
-                ready = [self._socket] if pending else select.select(watched, [], [], wait_s)[0]
+                ready = [self._socket] if pending else select.select(watched, [], [], REPLY_S)[0]
                 if not ready:
                     return
                 if self._socket in ready:
                     data = self._socket.recv(READ_OCTETS)
                     if not data:
                         return
+                    due = pace.heard(data)
                     while data:
                         data = data[os.write(sink, data) :]
                 elif data := os.read(source, READ_OCTETS):
-                    self._socket.sendall(data)
+                    due = pace.said(data)
                 else:
                     watched.remove(source)
+                    due = pace.ended()
+                if due:
+                    self._socket.sendall(due)
         except OSError as error:
             raise Away(f"{self.name} broke the connection: {error.strerror or error}") from error
 
