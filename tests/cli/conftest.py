@@ -33,6 +33,15 @@ class Ran:
         assert self.out.count("\n") == 1
         return json.loads(self.out)
 
+    @property
+    def failed(self) -> str:
+        """The error that the one JSON value on standard output tells."""
+        assert self.code in (1, 2), self.out
+        assert self.out.count("\n") == 1
+        said = json.loads(self.out)
+        assert said["ok"] is False
+        return str(said["error"])
+
 
 class Waypost(Protocol):
     def __call__(self, *arguments: object, given: str = "", **environ: str) -> Ran: ...

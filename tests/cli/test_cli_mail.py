@@ -104,10 +104,18 @@ def test_an_upstream_without_what_it_needs_is_wrong_use(here: Run, tmp_path: Pat
     ):
         ran = here(*add, *flags)
         assert ran.code == 2, flags
-        assert ran.out == ""
+        assert ran.failed
         assert ran.err.count("\n") == 1
     (tmp_path / "empty").write_text("\n")
     assert here(*add, "--sender", "a@b.c", "--host", "h", "--password-file", "empty").code == 2
+
+
+def test_a_name_that_is_taken_is_told_as_such(here: Run, tmp_path: Path) -> None:
+    """Whatever else is said of it: the upstream that is there has no login, the new one has."""
+    (tmp_path / "password").write_text("secret\n")
+    add = ("upstream", "add", "up", "--sender", "other@example.com", "--host", "smtp.example.com")
+    ran = here(*add, "--password-file", "password", "--no-test")
+    assert (ran.code, "already" in ran.failed) == (1, True)
 
 
 def test_a_sender_is_added_changed_and_removed(here: Run) -> None:

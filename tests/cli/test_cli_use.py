@@ -84,6 +84,24 @@ def test_exit_codes(waypost: Run, line: tuple[str, ...], code: int) -> None:
         assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "error"),
+    [
+        (("--json", "account", "show", "nobody", "--data", "d"), 1, "there is no account “nobody”"),
+        (("account", "show", "--json"), 2, "Missing argument 'NAME'. (see"),
+        (("nonsense", "--json"), 2, "No such command 'nonsense'. (see"),
+        (("--json", "account", "list"), 1, "no data directory at ./waypost-data"),
+    ],
+)
+def test_a_failure_is_one_json_value_too(
+    waypost: Run, line: tuple[str, ...], code: int, error: str
+) -> None:
+    ran = waypost(*line)
+    assert ran.code == code
+    assert ran.failed.startswith(error)
+    assert ran.err.endswith(f": {ran.failed}\n")
+
+
 def test_a_broken_configuration_is_one_line(waypost: Run, tmp_path: Path) -> None:
     (tmp_path / "waypost.toml").write_text("[limits]\nrate_per_minut = 3\n")
     ran = waypost("account", "list")
@@ -101,7 +119,7 @@ def test_a_store_of_a_newer_program_is_one_line(here: Run, tmp_path: Path) -> No
     sealed = (tmp_path / "d" / "sealing.keys").read_bytes()
     for command in ("account list", "backup copy", "secrets rotate", "queue show", "audit"):
         ran = here(*command.split())
-        assert (ran.code, ran.out) == (1, ""), command
+        assert (ran.code, ran.failed) == (1, ran.err.removeprefix("waypost: ").rstrip()), command
         assert ran.err.count("\n") == 1
         assert "newer" in ran.err
     assert not (tmp_path / "copy").exists()
@@ -128,7 +146,7 @@ def test_a_backup_of_a_newer_program_is_not_brought_back(here: Run, tmp_path: Pa
 def test_a_file_that_is_no_store_is_one_line(here: Run, tmp_path: Path) -> None:
     (tmp_path / "d" / "waypost.db").write_bytes(b"not a database at all, " * 1000)
     ran = here("account", "list")
-    assert (ran.code, ran.out) == (1, "")
+    assert (ran.code, ran.failed) == (1, ran.err.removeprefix("waypost: ").rstrip())
     assert ran.err.count("\n") == 1
 
 

@@ -93,28 +93,25 @@ def root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line; the exit code. Raises for mistakes of ours alone."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and sys.argv[0].rpartition("/")[2] == "sendmail":
-        arguments = ["sendmail", *sys.argv[1:]]  # as /usr/sbin/sendmail, by a symbolic link
+        words.insert(0, "sendmail")  # as /usr/sbin/sendmail, by a symbolic link
     try:
-        code = root.main(
-            None if arguments is None else list(arguments),
-            prog_name="waypost",
-            standalone_mode=False,
-            obj=Call(),
-        )
+        code = root.main(words, prog_name="waypost", standalone_mode=False, obj=Call())
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(error.format_message() + "\n")
         return WRONG_USE
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "waypost"
-        return _failed(f"{where}: {error.format_message()} (see {where} --help)", WRONG_USE)
+        text = f"{where}: {error.format_message()} (see {where} --help)"
+        return _failed(words, text, WRONG_USE)
     except click.ClickException as error:
-        return _failed(f"waypost: {error.format_message()}", FAILURE)
+        return _failed(words, f"waypost: {error.format_message()}", FAILURE)
     except UsageError as error:
-        return _failed(f"waypost: {error.public}", WRONG_USE)
+        return _failed(words, f"waypost: {error.public}", WRONG_USE)
     except WaypostError as error:
-        return _failed(f"waypost: {error.public}", FAILURE)
+        return _failed(words, f"waypost: {error.public}", FAILURE)
     except (_Interrupted, KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except (_PipeClosed, BrokenPipeError):
@@ -122,13 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return PIPE_CLOSED
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        return _failed(f"waypost: {place}{error.strerror or error}", FAILURE)
+        return _failed(words, f"waypost: {place}{error.strerror or error}", FAILURE)
     return code if isinstance(code, int) else SUCCESS
 
 
-def _failed(text: str, code: int) -> int:
+def _failed(words: Sequence[str], text: str, code: int) -> int:
+    """One line on standard error; with --json the one JSON value says it too."""
+    line = " ".join(text.split())
     with contextlib.suppress(OSError):
-        out.note(" ".join(text.split()))
+        out.note(line)
+    if "--json" in words:
+        with contextlib.suppress(OSError):
+            out.json({"ok": False, "error": line.partition(": ")[2]})
+            sys.stdout.flush()
     return code
 
 

@@ -26,9 +26,10 @@ from waypost.desk.connection.views import (
     step_view,
     view_of,
 )
-from waypost.desk.office import Desk, account_of, address_of, name_of, shown
+from waypost.desk.office import Desk, account_of, address_of, asker, name_of, shown
 from waypost.desk.upstreams import Fields
 from waypost.desk.views import UpstreamView
+from waypost.store.read import people
 from waypost.transport.check.allowed import forbidden
 from waypost.transport.check.run import Result, Setup, Wanted, check, shown_pin
 
@@ -73,12 +74,14 @@ def add(
     name_of(name, "name")
     if account is not None and for_account is not None:
         raise UsageError("say --account or --for, not both", "account")
-    if for_account is not None:
-        with desk.reading() as look:
+    with desk.reading() as look:
+        if for_account is not None:
             account_of(look, for_account)
+        if people.upstream(look, asker(look, account), name) is not None:
+            raise WrongState(
+                f"there is an upstream {shown(name)} already: `upstream set` changes it"
+            )
     made = upstreams.draft(desk, name, fields, account=account)
-    if made.id:
-        raise WrongState(f"there is an upstream {shown(name)} already: `upstream set` changes it")
     pinned = _proved(desk, trial, made, fields, None)
     return upstreams.add(desk, name, pinned, account=account, for_account=for_account)
 
