@@ -199,6 +199,7 @@ class App:
     def preload() -> None:
         """Imports what a start imports late: for a parent whose workers are to share it."""
         from waypost.intake.http import gate, once, routes, send  # noqa: F401
+        from waypost.pages import site  # noqa: F401
         from waypost.pages.api import openapi, reading  # noqa: F401
         from waypost.watch import health  # noqa: F401
         from waypost.web import WebListener  # noqa: F401
@@ -206,20 +207,26 @@ class App:
     def _start_web(self, readiness: Readiness) -> tuple[WebListener, Ready]:
         # Half a second of imports that no command needs.
         from waypost.intake.http import routes
+        from waypost.pages import site
         from waypost.pages.api import openapi, reading
+        from waypost.pages.frame.frame import Frame
         from waypost.watch import health
         from waypost.web import WebListener
 
         api = routes.Ready()
+        desk = make_desk(self._config, self._clock)
+        frame = Frame(self._config, desk)
         handlers = [
             *health.handlers(readiness, __version__),
             *routes.handlers(api),
-            *reading.handlers(api, make_desk(self._config, self._clock)),
+            *reading.handlers(api, desk),
             *openapi.handlers(__version__),
+            *site.handlers(frame),
         ]
         web = WebListener(handlers, list(self._config.listen.trusted_proxies))
         web.start(self._sockets.http)
         self._parts.push_async_callback(web.close)
+        self._parts.callback(frame.close)
         return web, api
 
     def _start_api(self, engine: Engine, with_: Collaborators, api: Ready) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -125,3 +125,19 @@ def _names(sockets: Sequence[socket.socket]) -> list[str]:
         host, port = bound.getsockname()[:2]
         names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     return names
+
+
+def pages_at(config: Config, names: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Where the dashboard is, as a browser on this machine or behind its name asks for it; nothing
+    where no pages are served. `names`: what `places` gave, for ports that the system chose.
+    """
+    for scheme, endpoints in (("https", config.listen.https), ("http", config.listen.http)):
+        if not endpoints:
+            continue
+        host, port = endpoints[0].host, endpoints[0].port
+        if names is not None and names.get(scheme):
+            port = int(names[scheme][0].rpartition(":")[2])
+        if scheme == "https" or host in ("", "::", "0.0.0.0"):
+            host = config.hostname
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return ""

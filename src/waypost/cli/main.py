@@ -37,6 +37,8 @@ COMMANDS = MappingProxyType(
         "account": ("people.account", "account", "Who may send: tenants and their limits."),
         "key": ("people.key", "key", "The keys that applications log in with."),
         "token": ("people.token", "token", "The tokens of the management API."),
+        "member": ("people.member", "member", "Who may log in to the dashboard."),
+        "login-link": ("people.member", "login_link", "Let one in who lost the way."),
         "credits": ("people.credits", "credits", "Prepaid credits and their ledger."),
         "upstream": ("mail.upstream", "upstream", "The SMTP servers that mail goes out through."),
         "sender": ("mail.sender", "sender", "The addresses that mail may be From."),

@@ -21,6 +21,7 @@ from waypost.core.errors import AddressError, NotFound, Secret, UsageError
 from waypost.desk.views import AuditView, BackupView, CheckView
 from waypost.store.connect import Paths
 from waypost.store.keep import backup as copies
+from waypost.store.manage import access as access_rows
 from waypost.store.migrate import open_migrated
 from waypost.store.read import audit as proof
 from waypost.store.read import people
@@ -47,10 +48,24 @@ class Sealer(Protocol):
     def stale(self, blob: bytes) -> bool: ...
 
 
+class Hand(msgspec.Struct, frozen=True, kw_only=True):
+    """Who does a deed, for the audit trail. `subject` is what it is done to, in plain words and
+    without a secret; `account` names the account that it is about, None for the operator's own.
+    """
+
+    actor: str
+    deed: str
+    subject: str = ""
+    peer: str = ""
+    account: str | None = None
+    member_id: int | None = None
+
+
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """Where the deeds are done. `rate_per_minute` is the default of accounts, 0 is none.
 
-    `create`: a data directory that is not there is made, else it is `NotFound`.
+    `create`: a data directory that is not there is made, else it is `NotFound`. `hand`: whose deeds
+    are noted in the audit trail, in the transaction that they are done in.
     """
 
     data: Path
@@ -63,6 +78,11 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     body_ms: int = 0
     failed_body_ms: int = 7 * DAY_MS
     create: bool = False
+    hand: Hand | None = None
+
+    def by(self, hand: Hand | None) -> Desk:
+        """The same desk, whose deeds are this hand's."""
+        return msgspec.structs.replace(self, hand=hand)
 
     def exists(self) -> bool:
         """The data directory holds a store."""
@@ -103,11 +123,31 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
             shared = Shared(self.data)
             try:
                 with changing(db, shared, facts=told, work=told):
-                    yield Look(db)
+                    look = Look(db)
+                    yield look
+                    self._note(look)
             finally:
                 shared.close()
         finally:
             db.close()
+
+    def _note(self, look: Look) -> None:
+        if self.hand is None:
+            return
+        hand = self.hand
+        account = people.account(look, hand.account) if hand.account is not None else None
+        access_rows.note(
+            look,
+            {
+                "at": self.clock.wall_ms(),
+                "account_id": account.id if account is not None else None,
+                "member_id": hand.member_id,
+                "actor": hand.actor,
+                "deed": hand.deed,
+                "subject": hand.subject,
+                "peer": hand.peer,
+            },
+        )
 
     def today(self) -> int:
         """The UTC day, in days since 1970."""

@@ -16,12 +16,12 @@ import click
 import msgspec
 
 from waypost import log
-from waypost.app import STOP_S, App
+from waypost.app import STOP_S, App, make_desk
 from waypost.cli.base import Call, Command, Number, pass_call
 from waypost.clock import SystemClock
 from waypost.config import Config, load
 from waypost.core.errors import WaypostError
-from waypost.listeners import Sockets, bind
+from waypost.listeners import Sockets, bind, pages_at
 from waypost.seat import Seat
 from waypost.store.locks import outlive_orphans
 from waypost.workers import BROKEN, SIGNALS
@@ -84,6 +84,23 @@ def show(places: Mapping[str, Sequence[str]], config: Config) -> None:
         for name in names:
             print(f"{kind:<22} {name}")
     print(f"{'data directory':<22} {config.data}")
+    first = _first_link(config, places)
+    if first:
+        print(f"{'first login':<22} {first}")
+
+
+def _first_link(config: Config, places: Mapping[str, Sequence[str]]) -> str:
+    """The link that makes the operator's login; nothing where there is one, or no page is served.
+
+    A desk of its own, since several workers are not there yet when it is printed.
+    """
+    base = pages_at(config, places)
+    if not base:
+        return ""
+    from waypost.desk.access.login import first_link
+
+    link = first_link(make_desk(config, SystemClock()), base)
+    return "" if link is None else link.url
 
 
 class Running:

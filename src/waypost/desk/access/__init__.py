@@ -1,5 +1,5 @@
-"""Who may manage: the tokens of the management API, and the people who sign in to the dashboard.
+"""Who may come in and what they may do: the tokens of the management API, the members of the
+dashboard, their logins, sessions and second factors, the audit trail.
 
-Promises that a secret is kept as its hash alone and shown once. Knows nothing of HTTP and of what
-is managed.
+Promises that a secret is kept as its hash alone, or sealed, and shown once. Knows nothing of HTTP.
 """

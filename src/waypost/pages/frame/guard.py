@@ -1,0 +1,84 @@
+"""Who asks: cookies, the token against forged requests, and the security headers of every page.
+
+Promises that a changing request carries the token of its own session, or (before there is one) of
+its own visit, and does not come from another site. Knows nothing of accounts.
+
+The session's cookie is `__Host-waypost`, Secure, where the page came over https (the listener's
+own, or that of a proxy named in `trusted_proxies`); over plain http, which is for one machine or a
+private network, browsers would not keep such a one, and it is `waypost`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from types import MappingProxyType
+
+from waypost.core.errors import Secret
+from waypost.web import Failure
+
+SESSION = "waypost"
+VISIT = "waypost-visit"
+NOTICE = "waypost-notice"
+FIELD = "csrf"
+HEADER = "x-csrf-token"
+COOKIE_S = 30 * 86_400
+VISIT_S = 86_400
+HEADERS = MappingProxyType(
+    {
+        "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none';"
+        " base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+        "Cache-Control": "no-store",
+    }
+)
+
+
+def cookies_of(header: str) -> dict[str, str]:
+    """The cookies of a request; none where they cannot be read."""
+    try:
+        return {name: found.value for name, found in SimpleCookie(header).items()}
+    except CookieError:
+        return {}
+
+
+def cookie_name(name: str, https: bool) -> str:
+    return f"__Host-{name}" if https else name
+
+
+def cookie(name: str, value: str, https: bool, age_s: int) -> str:
+    """A Set-Cookie line; an empty value takes the cookie away."""
+    age = age_s if value else 0
+    line = f"{cookie_name(name, https)}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}"
+    return f"{line}; Secure" if https else line
+
+
+def token_of(secret: Secret) -> str:
+    """The token against forged requests that belongs to a session's or a visit's secret."""
+    return hashlib.sha256(b"csrf:" + secret.reveal().encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def must_be_own(secret: Secret | None, given: str, headers: Mapping[str, str]) -> None:
+    """Raises `Failure` 403 unless the request was made by a page of ours."""
+    # Browsers that send it say where a request came from; the token is for all of them.
+    site = headers.get("sec-fetch-site", "same-origin")
+    right = secret is not None and hmac.compare_digest(
+        token_of(secret).encode(), given.encode("utf-8", "surrogateescape")
+    )
+    if site not in ("same-origin", "none") or not right:
+        raise Failure(
+            403, "FORBIDDEN", "This form is too old or came from elsewhere: load the page again"
+        )
+
+
+def local_path(text: str) -> str:
+    """A path of this site to go on to, `/` for anything else (an address of another site)."""
+    plain = text.startswith("/") and not text.startswith(("//", "/\\"))
+    return text if plain and text.isprintable() and "\\" not in text else "/"

@@ -1,0 +1,4 @@
+"""What only the operator sees: accounts, members, limits, health.
+
+Knows nothing of mail.
+"""
