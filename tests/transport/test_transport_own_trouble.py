@@ -100,3 +100,27 @@ def test_a_look_that_breaks_does_not_end_delivery(
             await until(lambda: bool(server.got), 15)
 
     asyncio.run(whole())
+
+
+def test_a_second_login_that_breaks_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def whole() -> None:
+        server = Scripted({"mail": "421"}, times=0)
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: bool(server.got))
+            (courier,) = held.dispatcher._couriers.values()
+
+            async def broken(*_: Any) -> Any:
+                raise RuntimeError("nobody expected this")
+
+            server.times = 1
+            monkeypatch.setattr(courier._office.dialer, "sign_in", broken)
+            parcel = held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: parcel.id in held.store.waiting and not courier.busy)
+            assert courier._signed == 0
+
+    asyncio.run(whole())

@@ -342,12 +342,11 @@ class Courier:
             try:
                 fresh = await self._sign_in() if not self._stopping else None
             finally:
+                self._signed += 1  # of the fresh one, or of what the end of this one takes off
                 if fresh is None:
                     self._put_back(parcel)
             if fresh is None:
-                self._signed += 1
                 return stream
-            self._signed += 1
             stream = fresh
             outcome = await self._try(stream, parcel)
         if outcome is not None:
