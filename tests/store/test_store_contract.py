@@ -455,8 +455,8 @@ def test_another_process_is_heard(tmp_path: Path) -> None:
         assert isinstance(await command.commit(acceptance), Committed)
         assert taker.taken == []
         assert house.one("SELECT claim FROM queue") == 0
-        assert house.first.bell()
-        assert not house.first.bell()
+        assert house.first.bell.rung()
+        assert not house.first.bell.rung()
         (parcel,) = await house.first.claim(Lane(1, 1, 0), NOW_MS, 1)
         waiting = asyncio.ensure_future(command.settled(acceptance.id, 30))
         await house.first.record(attempt(parcel, State.SENT))

@@ -35,6 +35,7 @@ from waypost.store.sqlite import (
     files,
     notes,
 )
+from waypost.store.sqlite.leftover import dead, late
 
 Story = Callable[[House], Awaitable[None]]
 
@@ -362,11 +363,13 @@ MODULES: tuple[ModuleType, ...] = (
     batch,
     caps,
     claiming,
+    dead,
     delivering,
     ending,
     engine,
     files,
     known,
+    late,
     notes,
 )
 STATEMENTS = [

@@ -121,7 +121,7 @@ def test_accepted_once_for_nothing(tmp_path: Path) -> None:
         assert owed(house) == []
         assert house.balance == before
         assert house.one("SELECT charged FROM message WHERE id = ?", first.id) == 0
-        taker = house.first._taker
+        taker = house.first.bell.taker
         assert isinstance(taker, Taker)
         parcel = taker.taken[-1]
         assert (parcel.id, parcel.notice) == (first.id, True)

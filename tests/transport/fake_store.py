@@ -187,6 +187,13 @@ class FakeStore:
     async def adopt(self, now_ms: int) -> int:
         return 0
 
+    async def expire(self, now_ms: int, hold_max_ms: int) -> int:
+        old = [p for p in self.waiting.values() if now_ms - p.accepted_ms >= hold_max_ms]
+        for parcel in old:
+            del self.waiting[parcel.id]
+            self.states[parcel.id].update({n: State.FAILED for n, _ in parcel.recipients})
+        return len(old)
+
     async def lanes(self, sender_ids: Iterable[int]) -> list[Lane]:
         first: dict[tuple[int, int], int] = {}
         wanted = set(sender_ids)

@@ -108,6 +108,10 @@ class RelayStore(Protocol):
         """Claims of dead workers become nobody's, due now, each logged `uncertain`. How many they
         were."""
 
+    async def expire(self, now_ms: int, hold_max_ms: int) -> int:
+        """Fails and refunds what nobody has claimed and was accepted, or was to be sent, that long
+        ago or longer; how many messages that were. Costs what is that old."""
+
     async def lanes(self, sender_ids: Iterable[int]) -> list[Lane]:
         """The lanes of these senders that hold anything; costs a look-up a lane, whatever waits in
         them."""

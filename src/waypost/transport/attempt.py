@@ -311,7 +311,7 @@ def report(
     next_ms = uncounted_due_ms
     if counted:
         next_ms = schedule.next_due_ms(
-            rules, _born_ms(parcel, rules), parcel.tries + 1, now_ms, chance, outcome.uncertain
+            rules, parcel.accepted_ms, parcel.tries + 1, now_ms, chance, outcome.uncertain
         )
     return Attempt(
         parcel=parcel,
@@ -331,14 +331,7 @@ def report(
 
 def overdue(parcel: Parcel, rules: schedule.QueueRules, now_ms: int) -> bool:
     """Whether it has been queued for as long as any message may be."""
-    return schedule.overdue(rules, _born_ms(parcel, rules), now_ms)
-
-
-def _born_ms(parcel: Parcel, rules: schedule.QueueRules) -> int:
-    """When its time in the queue began: at its acceptance, or when it was to be sent."""
-    began = parcel.first_try_ms or parcel.due_ms
-    put_off = began - parcel.accepted_ms >= rules.hold_max_ms
-    return began if put_off else parcel.accepted_ms
+    return schedule.overdue(rules, parcel.accepted_ms, now_ms)
 
 
 def expired(parcel: Parcel, upstream: Upstream, now_ms: int) -> Attempt:

@@ -32,9 +32,8 @@ from waypost.transport.trouble import Trouble
 
 TICK_MS = 15_000  # the longest time between two looks
 GAP_S = 0.005  # the shortest
-PARKED_MS = 60_000  # between looks at mail that cannot go, at most
+OLD_MS = 60_000  # between looks for mail that was queued for too long, at most
 AWAY_S = 1.0  # between looks while the store is away
-CLAIM_ONCE = 50  # messages of a parked lane looked at for being overdue
 LAST_WORDS_S = 5.0  # for outcomes to reach the store at the end
 
 
@@ -81,7 +80,7 @@ class Dispatcher:
         self._scan: asyncio.Task[None] | None = None
         self._stopping = False
         self._planned_ms = 0  # when the next look is
-        self._parked_ms = 0  # when mail that cannot go is looked at again
+        self._old_ms = 0  # when mail is looked for that was queued for too long
 
     # The life of it.
 
@@ -305,13 +304,10 @@ class Dispatcher:
             courier.tick(now_ms)
             courier.behind = False
         open_to: dict[int, Courier] = {}
-        parked: list[int] = []
         for sender in [s for senders in self._by_upstream.values() for s in senders]:
             found = self._courier_for(sender, now_ms)
             if found is not None:
                 open_to[sender.id] = found
-            elif self._ours(self._couriers.get(sender.upstream_id)):
-                parked.append(sender.id)
         due: dict[Courier, list[Lane]] = {}
         for lane in await self._store.lanes(open_to):
             if lane.due_ms > now_ms:
@@ -320,14 +316,12 @@ class Dispatcher:
                 due.setdefault(open_to[lane.sender_id], []).append(lane)
         for courier, waiting in due.items():
             courier.behind = await self._claim(courier, waiting, now_ms)
-        if now_ms >= self._parked_ms:
+        if now_ms >= self._old_ms:
             # A tenth late is soon enough for what may be held for days, or for seconds.
-            self._parked_ms = now_ms + min(PARKED_MS, max(1000, self._rules.hold_max_ms // 10))
-            for lane in await self._store.lanes(parked):
-                if now_ms - lane.due_ms >= self._rules.hold_max_ms:
-                    await self._expire(lane, now_ms)
+            self._old_ms = now_ms + min(OLD_MS, max(1000, self._rules.hold_max_ms // 10))
+            await self._store.expire(now_ms, self._rules.hold_max_ms)
         times = [courier.next_probe_ms() for courier in mine]
-        times += [*self._held.values(), self._parked_ms]
+        times += [*self._held.values(), self._old_ms]
         self._planned_ms = min([self._planned_ms, *(at for at in times if at > now_ms)])
         return max(self._planned_ms - self._clock.wall_ms(), 1) / 1000
 
@@ -367,19 +361,6 @@ class Dispatcher:
             self._records.release(parcel, parcel.due_ms, "")
         else:
             courier.add(parcel)
-
-    async def _expire(self, lane: Lane, now_ms: int) -> None:
-        """Ends the mail of a parked lane that was queued for as long as any may be."""
-        assert self._facts is not None
-        sender = self._facts.senders.get(lane.sender_id)
-        courier = self._couriers.get(sender.upstream_id) if sender is not None else None
-        if courier is None:
-            return
-        for parcel in await self._store.claim(lane, now_ms, CLAIM_ONCE):
-            if attempt.overdue(parcel, self._rules, now_ms):
-                self._records.record(attempt.expired(parcel, courier.upstream, now_ms))
-            else:
-                self._records.release(parcel, parcel.due_ms, "")
 
     def _courier_for(self, sender: Sender, now_ms: int) -> Courier | None:
         """Who may claim this sender's mail now, if anybody."""

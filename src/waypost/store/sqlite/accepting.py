@@ -99,15 +99,22 @@ class Accept:
 
     def done(self) -> None:
         assert self.kept is not None
-        self.told(self)
-        if not self.future.done():
-            self.future.set_result(self.kept.outcome)
+        try:
+            self.told(self)
+        finally:
+            if not self.future.done():
+                self.future.set_result(self.kept.outcome)
 
     def failed(self, error: Exception) -> None:
         self.claimed.discard(self.acceptance.id)
         self.kept = None
         self.unknown = isinstance(error, StoreBroken)
-        self.told(self)
+        try:
+            self.told(self)
+        finally:
+            self._answer(error)
+
+    def _answer(self, error: Exception) -> None:
         if self.future.done():
             return
         if isinstance(error.__cause__, apsw.FullError):

@@ -1,4 +1,4 @@
-"""Finding due mail, claiming it, and taking over the claims of the dead.
+"""Finding due mail and claiming it.
 
 A lane is what waits from one sender of one account. Looking for lanes costs a look-up each,
 whatever waits in them; claiming costs what it claims. Promises: a claim is committed before its
@@ -9,23 +9,20 @@ schedules.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import apsw
 import msgspec
 
 from waypost.core import ident
-from waypost.core.event import Event, Kind
 from waypost.core.facts import Account
-from waypost.core.lifecycle import State
-from waypost.core.message import NOTICE, Parcel, Result, SpoolPart
+from waypost.core.message import NOTICE, Parcel, SpoolPart
 from waypost.store.contract import Lane
 from waypost.store.directory import Loaded, address_of
 from waypost.store.sqlite import caps
 from waypost.store.sqlite.batch import Batch
-from waypost.store.sqlite.delivering import results_json
-from waypost.store.sqlite.ending import Keep, end
+from waypost.store.sqlite.ending import Keep, end_waiting
 
 NEXT_LANE = (
     "SELECT account_id, due FROM queue WHERE claim = 0 AND sender_id = ? AND account_id > ?"
@@ -52,13 +49,6 @@ SELECT_ADDRESSES = (
     "SELECT number, address FROM recipient WHERE message_id = ? AND state = 0 ORDER BY number"
 )
 SELECT_COUNT = "SELECT queued FROM message WHERE id = ?"
-NEXT_CLAIM = "SELECT min(claim) FROM queue WHERE claim > ?"
-SELECT_CLAIMED = "SELECT sender_id, account_id, due, message_id, attempt FROM queue WHERE claim = ?"
-FREE = (
-    "UPDATE queue SET claim = 0, due = ?, attempt = attempt + 1, reason = ? WHERE claim = ?"
-    " AND sender_id = ? AND account_id = ? AND due = ? AND message_id = ?"
-)
-LOST_WORDS = "the worker that was sending it ended: a copy may have been sent"
 
 
 class DueRow(msgspec.Struct, frozen=True, array_like=True):
@@ -120,6 +110,7 @@ class Claim:
         self.future: asyncio.Future[list[Parcel]] = asyncio.get_running_loop().create_future()
 
     def run(self, batch: Batch) -> None:
+        self.claimed.difference_update(parcel.id for parcel in self.parcels)
         self.parcels, self.gone = [], []
         self._full = 0
         facts = self.facts(batch)
@@ -135,16 +126,24 @@ class Claim:
         for values in found:
             row = DueRow(*values)
             day = self._admit(batch, row, under)
-            if day is not None:
-                key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
-                batch.db.execute(CLAIM, (self.claim, day, *key))
-                self.parcels.append(parcel_of(batch.db, self.lane, row))
+            if day is None:
+                continue
+            parcel = parcel_of(batch.db, self.lane, row)
+            if parcel is None:
+                # What cannot be sent must not stand before all that can.
+                self._fail(batch, row, 554, "5.3.0 it is damaged in the store")
+                continue
+            key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
+            batch.db.execute(CLAIM, (self.claim, day, *key))
+            self.parcels.append(parcel)
         self.claimed.update(parcel.id for parcel in self.parcels)
 
     def done(self) -> None:
-        self.told(self)
-        if not self.future.done():
-            self.future.set_result(self.parcels)
+        try:
+            self.told(self)
+        finally:
+            if not self.future.done():
+                self.future.set_result(self.parcels)
 
     def failed(self, error: Exception) -> None:
         self.claimed.difference_update(parcel.id for parcel in self.parcels)
@@ -156,10 +155,11 @@ class Claim:
         if row.day == batch.today or row.first_try_ms:
             return row.day
         found: Any = batch.db.execute(SELECT_COUNT, (row.message_id,)).fetchone()
-        count = found[0]
+        count = found[0] if found else 0  # a row without its message is found out in a moment
         cap = caps.too_large(under, count)
         if cap is not None:
-            self._fail(batch, row, f"5.7.1 {count} recipients are more than the daily cap of {cap}")
+            text = f"5.7.1 {count} recipients are more than the daily cap of {cap}"
+            self._fail(batch, row, 550, text)
             return None
         # Behind one without room nothing newer of the lane goes, even if it is smaller.
         self._full = self._full or caps.full(batch, under, count)
@@ -171,32 +171,19 @@ class Claim:
         batch.db.execute(PUT_OFF, (put.due_ms, put.capped, put.reason, *key))
         return None
 
-    def _fail(self, batch: Batch, row: DueRow, text: str) -> None:
-        numbers: list[Any] = batch.db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
-        results = [Result(number, State.FAILED, 550, text) for number, _ in numbers]
-        _, gone = end(batch, row.message_id, results, self.keep, spooled=True)
-        if gone:
-            self.gone.append(gone)
-        lane = self.lane
-        batch.unqueued.append((0, lane.sender_id, lane.account_id, row.due_ms, row.message_id))
-        batch.event(
-            Event(
-                batch.now_ms,
-                Kind.MESSAGE_FAILED,
-                f"{len(results)} of {len(results)} recipients failed: 550 {text}",
-                account_id=lane.account_id,
-                message_id=row.message_id,
-                sender_id=lane.sender_id,
-            )
-        )
-        batch.flush()
+    def _fail(self, batch: Batch, row: DueRow, code: int, text: str) -> None:
+        key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
+        self.gone += end_waiting(batch, key, code, text, self.keep)[1]
 
 
-def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel:
-    """The message of a queue row, with the recipients that are still queued."""
+def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel | None:
+    """The message of a queue row, with the recipients that are still queued; None if its body or
+    they are gone."""
     message: Any = db.execute(SELECT_MESSAGE, (row.message_id,)).fetchone()
-    from_address, eight_bit, octets, spool, offset, spool_octets, hold_until, channel = message
     addresses: list[Any] = db.execute(SELECT_ADDRESSES, (row.message_id,)).fetchall()
+    if message is None or not addresses:
+        return None
+    from_address, eight_bit, octets, spool, offset, spool_octets, hold_until, channel = message
     return Parcel(
         id=row.message_id,
         account_id=lane.account_id,
@@ -216,67 +203,3 @@ def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel:
         due_ms=row.due_ms,
         notice=channel == NOTICE,
     )
-
-
-def claims_from(db: apsw.Connection, above: int) -> int | None:
-    """The lowest claim in the queue above this one, or None."""
-    row: Any = db.execute(NEXT_CLAIM, (above,)).fetchone()
-    return row[0] if row else None
-
-
-class Adopt:
-    """A member of a batch: the claims of one dead worker become nobody's, each logged
-    `uncertain`."""
-
-    patient = True
-
-    def __init__(
-        self,
-        claim: int,
-        live: Collection[int],
-        now_ms: int,
-        facts: Callable[[Batch], Loaded],
-    ) -> None:
-        self.claim = claim
-        self.live = live
-        self.now_ms = now_ms
-        self.facts = facts
-        self.count = 0
-        self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def run(self, batch: Batch) -> None:
-        batch.flush()
-        facts = self.facts(batch)
-        rows: list[Any] = batch.db.execute(SELECT_CLAIMED, (self.claim,)).fetchall()
-        left = [row for row in rows if row[3] not in self.live]
-        self.count = len(left)
-        for sender_id, account_id, due, message_id, attempt in left:
-            sender = facts.directory.senders.get(sender_id)
-            upstream = facts.upstreams.get(sender.upstream_id) if sender else None
-            queued: list[Any] = batch.db.execute(SELECT_ADDRESSES, (message_id,)).fetchall()
-            results = tuple(Result(n, State.QUEUED, 0, LOST_WORDS) for n, _ in queued)
-            where = (upstream.id, upstream.name) if upstream else (0, "")
-            batch.attempts.append(
-                (message_id, attempt, self.now_ms, *where, True, results_json(results), "")
-            )
-            key = (self.claim, sender_id, account_id, due, message_id)
-            batch.db.execute(FREE, (self.now_ms, LOST_WORDS, *key))
-            batch.event(
-                Event(
-                    self.now_ms,
-                    Kind.MESSAGE_UNCERTAIN,
-                    LOST_WORDS,
-                    account_id=account_id,
-                    message_id=message_id,
-                    upstream_id=where[0] or None,
-                    sender_id=sender_id,
-                )
-            )
-
-    def done(self) -> None:
-        if not self.future.done():
-            self.future.set_result(self.count)
-
-    def failed(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)

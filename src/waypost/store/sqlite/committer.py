@@ -213,7 +213,7 @@ class Committer:
     def _committed(self, members: list[Op], error: Exception | None, more: bool) -> None:
         if error is None:
             for op in members:
-                op.done()
+                self._guarded(op.done)
             if not more:
                 self._start()
         elif isinstance(error, apsw.Error) and isinstance(trouble(error), StoreBroken):
@@ -240,9 +240,17 @@ class Committer:
         if isinstance(error, apsw.Error):
             ours = trouble(error)
             ours.__cause__ = error
-            op.failed(ours)
-        else:
-            op.failed(error)
+            error = ours
+        self._guarded(lambda: op.failed(error))
+
+    def _guarded(self, tell: Callable[[], None]) -> None:
+        """One member whose telling breaks keeps it from nobody else, and the store goes on."""
+        try:
+            tell()
+        except Exception as error:  # noqa: BLE001  (the loop's handler logs it)
+            assert self._loop is not None
+            told = {"message": "a member of a batch could not be told", "exception": error}
+            self._loop.call_exception_handler(told)
 
     def _break(self, error: apsw.Error, members: list[Op]) -> None:
         self.broken = StoreBroken("the disk failed: what it holds is not known", str(error))
@@ -250,8 +258,9 @@ class Committer:
 
     def _give_up(self, members: list[Op]) -> None:
         assert self.broken is not None
+        broken = self.broken
         for op in members:
-            op.failed(StoreBroken(self.broken.public, self.broken.private))
+            self._fail(op, StoreBroken(broken.public, broken.private))
         self._start()
 
     def stop(self, error: StoreBroken) -> None:

@@ -117,8 +117,10 @@ class Record(Deed):
         self.balance = batch.balances.get(parcel.account_id)
 
     def done(self) -> None:
-        self.told(self)
-        super().done()
+        try:
+            self.told(self)
+        finally:
+            super().done()
 
     def failed(self, error: Exception) -> None:
         if not isinstance(error, Vanished):

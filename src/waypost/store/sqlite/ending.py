@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from waypost.core.event import Event, Kind
 from waypost.core.lifecycle import REFUNDED, State, status
 from waypost.core.message import Result
 from waypost.store.sqlite.batch import EXPIRE_BODY, Batch
@@ -92,6 +93,37 @@ def end(
         batch.db.execute(OWE_NOTICE, (batch.now_ms + waits_ms, message_id))
     gone = None if counts.queued else _part_with_body(batch, message_id, counts, keep, spooled)
     return counts, gone
+
+
+def end_waiting(
+    batch: Batch, key: tuple[int, int, int, int], code: int, text: str, keep: Keep
+) -> tuple[tuple[Result, ...], list[str]]:
+    """Fails what is still queued of a message that nobody has claimed, with its queue row and an
+    event.
+
+    `key`: sender, account, due, message, as in the row. Returns the results, and names of files
+    that nothing needs any more.
+    """
+    sender_id, account_id, _, message_id = key
+    numbers: list[Any] = batch.db.execute(SELECT_QUEUED, (message_id,)).fetchall()
+    results = tuple(Result(number, State.FAILED, code, text) for (number,) in numbers)
+    gone = None
+    if batch.db.execute(SELECT_COUNTS, (message_id,)).fetchone() is not None:
+        _, gone = end(batch, message_id, results, keep, spooled=True)
+    batch.unqueued.append((0, *key))
+    words = f"{len(results)} of {len(results)} recipients failed: {code or ''} {text}"
+    batch.event(
+        Event(
+            batch.now_ms,
+            Kind.MESSAGE_FAILED,
+            " ".join(words.split()),
+            account_id=account_id,
+            message_id=message_id,
+            sender_id=sender_id,
+        )
+    )
+    batch.flush()
+    return results, [gone] if gone else []
 
 
 def _part_with_body(

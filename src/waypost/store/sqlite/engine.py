@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,27 +31,29 @@ from waypost.core.message import (
 from waypost.core.upstream import Health, Upstream
 from waypost.core.verdict import Refusal, Settled
 from waypost.store import locks
-from waypost.store.connect import Paths, connect, prepare, trouble
+from waypost.store.connect import connect, prepare, trouble
 from waypost.store.contract import Lane, RefusalNote, Taker
 from waypost.store.directory import Opener
 from waypost.store.idempotency import Answers
 from waypost.store.known import Known, Settings
 from waypost.store.migrate import open_migrated
 from waypost.store.read import settled as state
+from waypost.store.several.bell import Bell
 from waypost.store.several.crew import Crew
 from waypost.store.several.turn import Turn
 from waypost.store.shared import Shared
 from waypost.store.sqlite import notes
 from waypost.store.sqlite.accepting import Accept
 from waypost.store.sqlite.batch import Batch
-from waypost.store.sqlite.claiming import Adopt, Claim, claims_from, lanes_of
+from waypost.store.sqlite.claiming import Claim, lanes_of
 from waypost.store.sqlite.committer import Committer, Op
 from waypost.store.sqlite.delivering import Record, Release
 from waypost.store.sqlite.ending import Keep
 from waypost.store.sqlite.files import Files, sweep
+from waypost.store.sqlite.leftover import dead
+from waypost.store.sqlite.leftover.late import Expire, Old
 from waypost.store.waiting import Waiting
 
-POLL_S = 0.1  # how soon what a command changed is seen by delivery
 SENDERS_A_ROUND = 64  # looked at before the loop gets a turn
 SLOW_POLL_S = 0.05  # for the outcome of a message that another process delivers
 WEEK_MS = 7 * 86_400_000
@@ -80,12 +83,9 @@ class Engine:
         self._claimed: set[int] = set()
         self._fresh: set[int] = set()  # those of them that were claimed when they were accepted
         self._notes = notes.Notes(self._committer.submit)
-        self._taker: Taker | None = None
+        self._old = Old(self._ask, self._end_old)
         self._crew: Crew | None = None
-        self._stirring = False
-        self._poll: asyncio.TimerHandle | None = None
-        self._bell_seen = self._shared.bell
-        self._generation_seen = self._shared.generation
+        self.bell = Bell(self._shared)
         self._closed = False
 
     # Facts.
@@ -120,7 +120,8 @@ class Engine:
         incoming = acceptance.rest if isinstance(acceptance.rest, SpoolPart) else None
         if incoming is not None:
             acceptance = await self._settle(acceptance, incoming)
-        wants = self._taker.wants if self._taker is not None else None
+        taker = self.bell.taker
+        wants = taker.wants if taker is not None else None
         op = Accept(
             acceptance, self._claim, self._known.within, wants, self._accepted, self._claimed
         )
@@ -165,17 +166,7 @@ class Engine:
     # Delivery.
 
     def attach(self, taker: Taker) -> None:
-        self._taker = taker
-        if self._poll is None:
-            self._look()
-
-    def bell(self) -> bool:
-        """True once after somebody rang: there may be work that is not ours."""
-        now = self._shared.bell
-        if now == self._bell_seen:
-            return False
-        self._bell_seen = now
-        return True
+        self.bell.attach(taker)
 
     def join(self, crew: Crew) -> None:
         """This is one of several workers: they take turns to write, and tell each other."""
@@ -197,27 +188,26 @@ class Engine:
 
     async def adopt(self, now_ms: int) -> int:
         self._check()
-        adopted = 0
-        above: int = 0
-        while (claim := claims_from(self._reader, above)) is not None:
-            above, lock = claim, None
-            if claim == self._claim and self._crew is not None and self._taker is not None:
-                continue  # one of several asks while it runs: what is its own is on its way
-            if claim != self._claim:
-                lock = locks.take(Paths(self._data).lock(f"worker.{claim - 1}"))
-                if lock is None:
-                    continue
-            try:
-                live = self._claimed if lock is None else ()
-                op = Adopt(claim, live, now_ms, self._known.within)
-                self._submit(op)
-                adopted += await op.future
-            finally:
-                if lock is not None:
-                    lock.close()
+        # One of several asks while it runs: what is its own is on its way.
+        busy = self._crew is not None and self.bell.taker is not None
+
+        def above(claim: int) -> int | None:
+            return self._ask(lambda db: dead.next_claim(db, claim))
+
+        def make(claim: int) -> dead.Adopt | None:
+            own = claim == self._claim
+            if own and busy:
+                return None
+            return dead.Adopt(claim, self._claimed if own else (), now_ms, self._known.within)
+
+        adopted = await dead.adopt(self._data, self._claim, above, self._submit, make)
         if adopted:
-            self._stir(ring=True)
+            self.bell.stir(ring=True)
         return adopted
+
+    async def expire(self, now_ms: int, hold_max_ms: int) -> int:
+        self._check()
+        return await self._old.expire(now_ms, hold_max_ms)
 
     async def lanes(self, sender_ids: Iterable[int]) -> list[Lane]:
         found: list[Lane] = []
@@ -225,15 +215,20 @@ class Engine:
         for at in range(0, len(ids), SENDERS_A_ROUND):
             if at:
                 await asyncio.sleep(0)
-                self._check()
-            found += lanes_of(self._reader, ids[at : at + SENDERS_A_ROUND], accounts)
+            some = ids[at : at + SENDERS_A_ROUND]
+            found += self._ask(partial(lanes_of, sender_ids=some, accounts=accounts))
         return found
 
     async def claim(self, lane: Lane, now_ms: int, limit: int) -> list[Parcel]:
         keep, facts = self._settings.keep, self._known.within
         op = Claim(lane, now_ms, limit, self._claim, keep, facts, self._claim_made, self._claimed)
         self._submit(op)
-        return await op.future
+        try:
+            return await op.future
+        except asyncio.CancelledError:
+            if not op.future.cancelled():  # committed, but nobody will hear of it
+                self._let_go(op)
+            raise
 
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
         message_id = attempt.parcel.id
@@ -283,8 +278,7 @@ class Engine:
         if self._closed:
             return
         self._closed = True
-        if self._poll is not None:
-            self._poll.cancel()
+        self.bell.close()
         await self._committer.close()
         self._waiting.end()
         await self._files.close()
@@ -328,21 +322,22 @@ class Engine:
         if kept is None or not isinstance(kept.outcome, Committed) or kept.outcome.repeat_of:
             return
         self._known.see_balance(acceptance.account_id, op.balance)
-        if self._taker is None:
-            self._stir(ring=True)
+        taker = self.bell.taker
+        if taker is None:
+            self.bell.stir(ring=True)
             return
         self._waiting.expect(acceptance.id, kept.outcome.recipients)
         if kept.waits:
             self._waiting.no_try(acceptance.id, kept.waits, kept.due_ms)
         if kept.parcel is not None:
             self._fresh.add(kept.parcel.id)
-            self._taker.take(kept.parcel)
+            taker.take(kept.parcel)
         elif self._crew is None:
-            self._stir(ring=True)
+            self.bell.stir(ring=True)
         elif kept.waits or not self._crew.tell_work(
             acceptance.id, acceptance.upstream_id, (acceptance.sender_id, acceptance.account_id)
         ):
-            self._stir()
+            self.bell.stir()
 
     def _recorded(self, op: Record) -> None:
         if op.settled is not None:
@@ -375,30 +370,7 @@ class Engine:
 
     def _changed(self) -> None:
         self._shared.raise_generation()
-        self._stir()
-
-    def _stir(self, *, ring: bool = False) -> None:
-        """Tells delivery once, when this round is over; the other processes too, if `ring`."""
-        if ring and not self._stirring and self._shared.ring() == self._bell_seen:
-            self._bell_seen += 1  # what we rang ourselves is no news to us
-        if self._taker is not None and not self._stirring:
-            self._stirring = True
-            asyncio.get_running_loop().call_soon(self._stirred)
-
-    def _stirred(self) -> None:
-        self._stirring = False
-        if self._taker is not None and not self._closed:
-            self._taker.stirred()
-
-    def _look(self) -> None:
-        """Now and then: has another process rung, or changed the facts?"""
-        if self._closed:
-            return
-        now = self._shared.generation
-        if self.bell() or now != self._generation_seen:
-            self._generation_seen = now
-            self._stir()
-        self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
+        self.bell.stir()
 
     def _read_settled(self, message_id: int) -> tuple[Settled, bool]:
         return self._ask(lambda db: state.settled(db, message_id))
@@ -413,9 +385,18 @@ class Engine:
     def _claim_made(self, op: Claim) -> None:
         self._files.unlink(op.gone)
         if op.future.cancelled():
-            with contextlib.suppress(StoreAway):  # then the next start adopts them
-                for parcel in op.parcels:  # nobody waits for them any more
-                    self.release(parcel, parcel.due_ms, "")
+            self._let_go(op)
+
+    def _let_go(self, op: Claim) -> None:
+        """Nobody waits for what it claimed any more."""
+        with contextlib.suppress(StoreAway):  # then the next start adopts them
+            for parcel in op.parcels:
+                self.release(parcel, parcel.due_ms, "")
+
+    def _end_old(self, message_ids: list[int]) -> asyncio.Future[int]:
+        op = Expire(message_ids, self._settings.keep, self._known.within, self._files.unlink)
+        self._submit(op)
+        return op.future
 
 
 def open_store(

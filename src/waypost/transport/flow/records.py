@@ -1,7 +1,9 @@
 """Outcomes on their way to the store.
 
-Promises that an outcome or a release is offered again while the store is away, so that no claim is
-left behind, and that nobody waits for a commit to go on. Knows nothing of what the outcomes mean.
+Promises that an outcome or a release is offered until the store has it, so that no claim is left
+behind, and that nobody waits for a commit to go on. Where the store cannot write an outcome down as
+it is, its words are left out: that it was sent must be known, or it is sent again. Knows nothing of
+what the outcomes mean.
 """
 
 from __future__ import annotations
@@ -10,12 +12,17 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
+from waypost import log
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.lifecycle import State
 from waypost.core.message import Attempt, Parcel
 from waypost.store.contract import RelayStore
 
 AGAIN_S = 1.0  # the wait before the store is asked again
+REFUSED_S = 60.0  # the same where it answered that it cannot, and nobody knows why
+NO_WORDS = "(these words could not be kept)"
 
 Ask = Callable[[], "asyncio.Future[None]"]
 
@@ -34,15 +41,18 @@ class Records:
     def record(self, attempt: Attempt) -> None:
         for result in attempt.results:
             self.results[result.state] += 1
-        self.keep(partial(self._store.record, attempt))
+        self.outstanding += 1
+        self._ask(partial(self._store.record, attempt), lambda: self._record_plain(attempt))
 
     def release(self, parcel: Parcel, due_ms: int, reason: str) -> None:
-        self.keep(partial(self._store.release, parcel, due_ms, reason))
+        self.outstanding += 1
+        ask = partial(self._store.release, parcel, due_ms, reason)
+        self._ask(ask, lambda: self._later(ask, REFUSED_S))
 
     def keep(self, ask: Ask) -> None:
-        """Any change of the store: it is offered until it is kept."""
+        """Any other change of the store: it is offered while the store is away."""
         self.outstanding += 1
-        self._ask(ask)
+        self._ask(ask, lambda: self._one_less(1))
 
     async def settled(self) -> None:
         """Until all that was asked for is on disk."""
@@ -56,26 +66,34 @@ class Records:
         self._ended = True
         self._one_less(0)
 
-    def _ask(self, ask: Ask) -> None:
+    def _record_plain(self, attempt: Attempt) -> None:
+        ask = partial(self._store.record, plain(attempt))
+        self._ask(ask, lambda: self._later(ask, REFUSED_S))
+
+    def _ask(self, ask: Ask, refused: Callable[[], None]) -> None:
         try:
             asked = ask()
         except StoreAway:
-            self._later(ask)
+            self._later(ask, AGAIN_S, refused)
             return
-        asked.add_done_callback(partial(self._asked, ask))
+        asked.add_done_callback(partial(self._asked, ask, refused))
 
-    def _asked(self, ask: Ask, done: asyncio.Future[None]) -> None:
+    def _asked(self, ask: Ask, refused: Callable[[], None], done: asyncio.Future[None]) -> None:
         error = None if done.cancelled() else done.exception()
-        if error is None or not isinstance(error, StoreAway) or isinstance(error, StoreBroken):
+        if error is None or isinstance(error, StoreBroken):
             self._one_less(1)
+        elif isinstance(error, StoreAway):
+            self._later(ask, AGAIN_S, refused)
         else:
-            self._later(ask)
+            log.get("transport").error("outcome_refused", error=repr(error))
+            refused()
 
-    def _later(self, ask: Ask) -> None:
+    def _later(self, ask: Ask, wait_s: float, refused: Callable[[], None] | None = None) -> None:
         if self._ended:
             self._one_less(1)
             return
-        asyncio.get_running_loop().call_later(AGAIN_S, self._ask, ask)
+        again = refused or partial(self._later, ask, wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self._ask, ask, again)
 
     def _one_less(self, count: int) -> None:
         self.outstanding -= count
@@ -83,3 +101,9 @@ class Records:
             return
         if self._ended or not self.outstanding:
             self._empty.set_result(None)
+
+
+def plain(attempt: Attempt) -> Attempt:
+    """The same outcome without anybody's words."""
+    results = tuple(msgspec.structs.replace(r, text=NO_WORDS) for r in attempt.results)
+    return msgspec.structs.replace(attempt, results=results, reason=NO_WORDS, transcript="")
