@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -161,6 +162,22 @@ def test_demo_once() -> None:
     answer = re.search(r"250 OK: [0-9a-f]{16}", done.stdout)
     assert answer
     assert done.stdout.count(ident_of(answer.group())) > 1, "dialogue and log show the same id"
+
+
+def test_demo_once_as_one_json_value() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "waypost", "--json", "demo", "--once"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["ok"] is True
+    assert told["answer"] == f"250 OK: {told['message']['id']}"
+    assert told["listening"]["submission"]
+    assert "It works." in told["caught"]
 
 
 def test_the_session_shown_is_whole() -> None:

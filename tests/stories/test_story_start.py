@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +71,29 @@ def test_broken_configuration(tmp_path: Path, settings: str, words: tuple[str, .
     assert len(done.stderr.strip().splitlines()) == 1
     for word in words:
         assert word in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ready_is_one_json_value_where_it_is_asked_for(tmp_path: Path, workers: str) -> None:
+    relay = Relay(tmp_path)
+    command = [sys.executable, "-m", "waypost", "--config", str(relay.config), "--json"]
+    process = subprocess.Popen(
+        [*command, "serve", "--workers", workers],
+        stdout=subprocess.PIPE,
+        env=relay.environment(),
+        cwd=tmp_path,
+    )
+    try:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        assert told["listening"]["submission"] == [f"127.0.0.1:{relay.submission}"]
+        assert told["data"] == str(relay.data)
+        assert relay.readyz() == 200
+        process.terminate()
+        assert process.communicate(timeout=30)[0] == b""
+        assert process.returncode == 0
+    finally:
+        process.kill()
 
 
 def test_commands_do_not_make_a_data_directory(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """`waypost demo`: the whole journey of one message, with nothing configured and no network.
 
 Promises a data directory of its own that goes with the command, a real session over STARTTLS and
-AUTH, and that `--once` ends with 0 only if the message arrived byte for byte. Knows nothing of SQL.
+AUTH, that `--once` ends with 0 only if the message arrived byte for byte, and with --json one value
+that tells it all. Knows nothing of SQL.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import msgspec
 
 from waypost import config as configuration
 from waypost.app import App, make_data
-from waypost.cli.base import Command
+from waypost.cli import out
+from waypost.cli.base import Call, Command, pass_call
 from waypost.cli.relay.catcher import Catcher, Caught
-from waypost.cli.relay.serve import run
+from waypost.cli.relay.serve import plain_names, run
 from waypost.clock import SystemClock
 from waypost.config import Config, Listen
 from waypost.core.errors import ConfigError, Secret
@@ -52,17 +54,18 @@ class Outcome(msgspec.Struct):
 
 @click.command(cls=Command)
 @click.option("--once", is_flag=True, help="End after the message, with 0 if it arrived.")
-def demo(once: bool) -> int:
+@pass_call
+def demo(call: Call, once: bool) -> int:
     """Try it: a relay, an upstream and a message, in one command."""
-    return run(_in_folder(once))
+    return run(_in_folder(once, call.json))
 
 
-async def _in_folder(once: bool) -> int:
+async def _in_folder(once: bool, as_json: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="waypost-demo-") as folder:
-        return await _demo(Path(folder) / "data", once)
+        return await _demo(Path(folder) / "data", once, as_json)
 
 
-async def _demo(data: Path, once: bool) -> int:
+async def _demo(data: Path, once: bool, as_json: bool) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,12 +80,20 @@ async def _demo(data: Path, once: bool) -> int:
         smtp_port = sockets.submission[0].getsockname()[1]
         desk = make_desk(config)
         key = await asyncio.to_thread(_furnish, desk, catcher_port)
-        _say("The relay listens", [f"{k:<22} {p}" for k, pp in app.places().items() for p in pp])
+        places = app.places()
+        if not as_json:
+            _say("The relay listens", [f"{k:<22} {p}" for k, pp in places.items() for p in pp])
         outcome = await asyncio.to_thread(_submit, smtp_port, key)
         arrived = _arrived(catcher.caught, outcome.sent)
-        await asyncio.to_thread(_report, desk, outcome, catcher.caught, arrived)
+        told = await asyncio.to_thread(_looked_up, desk, outcome, catcher.caught, arrived)
+        if as_json:
+            out.json({**told, "key": key, "listening": plain_names(places)})
+            sys.stdout.flush()
+        else:
+            _report(told)
         if not once:
-            _print_lines(smtp_port, key)
+            if not as_json:
+                _print_lines(smtp_port, key)
             await stopping.wait()
     finally:
         await app.stop()
@@ -192,15 +203,26 @@ def _arrived(caught: list[Caught], sent: bytes) -> bool:
     )
 
 
-def _report(desk: Desk, outcome: Outcome, caught: list[Caught], arrived: bool) -> None:
+def _looked_up(desk: Desk, outcome: Outcome, caught: list[Caught], arrived: bool) -> dict[str, Any]:
     """What happened, as the people who run it would look it up."""
-    _say("One message was sent over STARTTLS and AUTH", outcome.dialogue.splitlines())
-    _say("The answer to DATA", [f"250 {outcome.answer}"])
-    entry = logs.list_(desk, limit=1)[0]
-    shown = logs.show(desk, entry.id)
+    return {
+        "ok": arrived,
+        "dialogue": outcome.dialogue.splitlines(),
+        "answer": f"250 {outcome.answer}",
+        "message": logs.show(desk, logs.list_(desk, limit=1)[0].id),
+        "ledger": accounts.ledger(desk, "demo"),
+        "caught": caught[0].octets.decode("utf-8", "replace") if caught else None,
+    }
+
+
+def _report(told: dict[str, Any]) -> None:
+    """The same for people."""
+    _say("One message was sent over STARTTLS and AUTH", told["dialogue"])
+    _say("The answer to DATA", [told["answer"]])
+    entry = told["message"]
     tries = [
         f"{to.address}: {to.status}, {attempt.upstream} said {attempt.code} {attempt.text}"
-        for to in shown.recipients
+        for to in entry.recipients
         for attempt in to.attempts
     ]
     _say(
@@ -208,12 +230,11 @@ def _report(desk: Desk, outcome: Outcome, caught: list[Caught], arrived: bool) -
     )
     lines = [
         f"{line.at}  {line.amount:+d}  {line.reason}  balance {line.balance}"
-        for line in accounts.ledger(desk, "demo")
+        for line in told["ledger"]
     ]
     _say("The ledger (waypost credits ledger demo)", lines)
-    verdict = "byte for byte, under one Received field" if arrived else "NOT as it was sent"
-    came = caught[0].octets.decode("utf-8", "replace").splitlines() if caught else ["nothing came"]
-    _say(f"What the upstream caught, {verdict}", came)
+    verdict = "byte for byte, under one Received field" if told["ok"] else "NOT as it was sent"
+    _say(f"What the upstream caught, {verdict}", (told["caught"] or "nothing came").splitlines())
 
 
 def _print_lines(port: int, key: str) -> None:

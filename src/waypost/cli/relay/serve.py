@@ -1,7 +1,8 @@
 """`waypost serve`: the relay, until SIGTERM or SIGINT.
 
-Promises to print what it listens on, to end with 0 when told to stop, and with 1 and one line when
-it cannot start or can no longer keep its promises. Knows nothing of how the relay is built.
+Promises to print what it listens on (with --json one value, once it is ready), to end with 0 when
+told to stop, and with 1 and one line when it cannot start or can no longer keep its promises. Knows
+nothing of how the relay is built.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 
 from waypost import log
 from waypost.app import STOP_S, App, make_desk
+from waypost.cli import out
 from waypost.cli.base import Call, Command, Number, pass_call
 from waypost.clock import SystemClock
 from waypost.config import Config, load
@@ -45,8 +47,8 @@ def serve(call: Call, workers: int | None) -> int:
     if config.workers > 1:
         from waypost.cli.relay.several import serve_several
 
-        return serve_several(config, read)
-    return run(_serve(config, read))
+        return serve_several(config, read, call.json)
+    return run(_serve(config, read, call.json))
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -59,11 +61,12 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(config: Config, read: Callable[[], Config]) -> int:
+async def _serve(config: Config, read: Callable[[], Config], as_json: bool) -> int:
     relay = Running(config, read, bind(config))
     await relay.start()
-    show(relay.app.places(), config)
-    print("ready", flush=True)
+    place = whereabouts(relay.app.places(), config)
+    show(place, as_json)
+    ready(place, as_json)
     return 1 if await relay.until_told() else 0
 
 
@@ -78,15 +81,43 @@ async def work(config: Config, read: Callable[[], Config], sockets: Sockets, sea
     return BROKEN if await relay.until_told() else 0
 
 
-def show(places: Mapping[str, Sequence[str]], config: Config) -> None:
-    """Prints what it listens on."""
-    for kind, names in places.items():
+class Place(msgspec.Struct, frozen=True, rename="camel"):
+    """Where the relay is. `first_login`: the link that makes the operator's login, where one is due
+    and pages are served."""
+
+    listening: Mapping[str, Sequence[str]]
+    data: str
+    first_login: str | None = None
+
+
+def whereabouts(places: Mapping[str, Sequence[str]], config: Config) -> Place:
+    return Place(places, str(config.data), _first_link(config, places) or None)
+
+
+def show(place: Place, as_json: bool) -> None:
+    """Prints what it listens on, for people."""
+    if as_json:
+        return
+    for kind, names in place.listening.items():
         for name in names:
             print(f"{kind:<22} {name}")
-    print(f"{'data directory':<22} {config.data}")
-    first = _first_link(config, places)
-    if first:
-        print(f"{'first login':<22} {first}")
+    print(f"{'data directory':<22} {place.data}")
+    if place.first_login:
+        print(f"{'first login':<22} {place.first_login}")
+
+
+def ready(place: Place, as_json: bool) -> None:
+    """Says that mail is taken from now on; as JSON, together with where."""
+    if as_json:
+        out.json(msgspec.structs.replace(place, listening=plain_names(place.listening)))
+    else:
+        print("ready")
+    sys.stdout.flush()
+
+
+def plain_names(places: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The listeners under the names that the configuration gives them."""
+    return {kind.partition(" ")[0]: names for kind, names in places.items()}
 
 
 def _first_link(config: Config, places: Mapping[str, Sequence[str]]) -> str:

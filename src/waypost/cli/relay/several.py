@@ -26,7 +26,7 @@ from waypost.store.several.turn import Turn
 from waypost.workers import Parent
 
 
-def serve_several(config: Config, read: Callable[[], Config]) -> int:
+def serve_several(config: Config, read: Callable[[], Config], as_json: bool = False) -> int:
     """Until SIGTERM; the exit code. Raises what keeps it from starting."""
     clock = SystemClock()
     app.make_data(config.data)
@@ -61,10 +61,11 @@ def serve_several(config: Config, read: Callable[[], Config]) -> int:
             each.close()
 
     def ready() -> None:
-        print("ready", flush=True)
+        serve.ready(place, as_json)
 
     app.App.preload()
-    serve.show(places(sockets[0]), config)
+    place = serve.whereabouts(places(sockets[0]), config)
+    serve.show(place, as_json)
     gc.collect()
     gc.freeze()  # what is here now stays, in memory that all workers share
     return Parent(ground, clock, work, reread, leave).run(ready)
