@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from waypost.desk.office import Desk
 from waypost.intake.accept import Door
 from waypost.intake.auth import Throttle
 from waypost.intake.bounds import Disk, Memory, SessionCaps, free_octets
-from waypost.intake.certificate import Certificate, made
+from waypost.intake.certificate import CERTIFICATE_FILE, Certificate, made
 from waypost.intake.house import Collaborators, House, Patience
 from waypost.intake.smtp_server import Listener, SmtpServer
 from waypost.listeners import Sockets, places
@@ -45,9 +45,11 @@ from waypost.transport.schedule import QueueRules
 from waypost.watch.readiness import Phase, Readiness
 from waypost.watch.tell import rounds
 from waypost.watch.tell.notices import Notices
+from waypost.watch.tell.standing import Standing
 
 if TYPE_CHECKING:
     from waypost.intake.http.routes import Ready
+    from waypost.watch.tell.alerts import Alerts
     from waypost.web import WebListener
 
 WORKER = 0
@@ -165,6 +167,8 @@ class App:
         self._readiness: Readiness | None = None
         self._door: Door | None = None
         self._certificate: Certificate | None = None
+        self._engine: Engine | None = None
+        self._alerts: Alerts | None = None
 
     async def start(self) -> None:
         """Builds all, the store first. Raises `ConfigError`, `StoreAway`, `SchemaTooNew`."""
@@ -330,15 +334,48 @@ class App:
         self._parts.push_async_callback(web.close)
 
     def _start_telling(self, engine: Engine, door: Door) -> None:
-        config = self._config
-        notices = Notices(config.data, config.hostname, engine, door.notice, self._clock)
-        task = asyncio.create_task(rounds.run(notices.step, lambda: self._keeps_house(engine)))
+        config, clock = self._config, self._clock
+        notices = Notices(config.data, config.hostname, engine, door.notice, clock)
+        certificate = config.tls.certificate or config.data / CERTIFICATE_FILE
+        standing = Standing(
+            config.data,
+            certificate,
+            lambda: free_octets(config.data),
+            config.alerts.credits,
+            clock,
+        )
+        self._engine = engine
+        self._round(notices.step)
+        self._round(standing.step)
+        self._aim(config)
+
+    def _round(self, step: Callable[[], Awaitable[int]]) -> None:
+        """Who tells has a task of its own, so that nobody waits for another."""
+        engine = self._engine
+        assert engine is not None
+        task = asyncio.create_task(rounds.run(step, lambda: self._keeps_house(engine)))
 
         async def stop() -> None:
             task.cancel()
             await asyncio.wait({task})
 
         self._parts.push_async_callback(stop)
+
+    def _aim(self, config: Config) -> None:
+        """Alerts go where the configuration says, from the next one on. Raises `ConfigError`."""
+        if not config.alerts.url and self._alerts is None:
+            return
+        from waypost.watch.tell import alerts, signing  # half a second that few relays need
+
+        target = None
+        if config.alerts.url:
+            secret = config.alerts.secret or signing.made(config.data, self._clock)
+            target = alerts.Target(config.alerts.url, secret)
+        if self._alerts is None:
+            clock = self._clock
+            self._alerts = alerts.Alerts(config.data, config.hostname, target, clock)
+            self._round(self._alerts.step)
+        self._alerts.target = target
 
     def _caps(self) -> SessionCaps:
         limits = self._config.limits
@@ -382,12 +419,15 @@ class App:
 
     def reload(self, config: Config) -> None:
         """Takes over what can change while it runs: rules, limits of messages, the inline wait, the
-        certificate's files. Listeners, sessions' caps and the data directory need a restart."""
+        certificate's files, where alerts go. Listeners, sessions' caps and the data directory need
+        a restart. Raises `ConfigError`."""
         if self._door is not None:
             self._door.rules = make_rules(config)
             self._door.inline_wait_s = config.inline_wait_s
         if self._certificate is not None and (said := self._certificate.refresh()):
             self._log.info("certificate", said=said)
+        if self._engine is not None:
+            self._aim(config)
 
     async def stop(self, within_s: float = STOP_S) -> None:
         """Takes no more mail, finishes what is on the wire, closes the store."""

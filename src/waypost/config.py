@@ -21,7 +21,7 @@ import msgspec
 
 from waypost import values
 from waypost.core.address import Address
-from waypost.core.errors import ConfigError
+from waypost.core.errors import ConfigError, Secret
 from waypost.values import UNITS_MS, Endpoint
 
 PREFIX = "WAYPOST_"
@@ -106,9 +106,12 @@ class Upstreams(msgspec.Struct, frozen=True):
 
 
 class Alerts(msgspec.Struct, frozen=True):
-    """Where alerts are posted; empty: nowhere."""
+    """Where alerts are posted (empty: nowhere), and what signs them (None: it is made and kept in
+    the data directory). An account with `credits` left or fewer is told of."""
 
     url: str = ""
+    secret: Secret | None = None
+    credits: int = 100
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -149,7 +152,7 @@ class _Setting(NamedTuple):
 
     field: str
     read: values.Read
-    kind: str = "text"  # "whole", "number", "list", "wholes"
+    kind: str = "text"  # "whole", "number", "list", "wholes", "secret"
 
 
 _NAME = r"(?=.{1,255}\Z)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
@@ -201,6 +204,8 @@ _SETTINGS: dict[str, _Setting] = {
         "url",
         values.text(r"(?:https?://[!-~]+)?", 'an address such as "https://example.com/alerts"'),
     ),
+    "alerts.secret": _Setting("secret", values.signing_secret, "secret"),
+    "alerts.credits": _Setting("credits", values.whole(0, 1_000_000_000), "whole"),
     "secrets.key_file": _Setting("key_file", values.path),
 }
 
@@ -366,7 +371,8 @@ def _read(name: str, value: object, folder: Path, place: str) -> Any:
     try:
         return _SETTINGS[name].read(value, folder)
     except values.Wrong as wrong:
-        raise ConfigError(f"{place}: expected {wrong}, found {values.shown(value)}") from None
+        found = "another" if _SETTINGS[name].kind == "secret" else values.shown(value)
+        raise ConfigError(f"{place}: expected {wrong}, found {found}") from None
 
 
 def _host() -> str:

@@ -6,6 +6,8 @@ in its type; `Wrong` says what was expected. Knows nothing of settings, their na
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import enum
 import ipaddress
 import os
@@ -18,7 +20,7 @@ import msgspec
 
 from waypost.core import address as addresses
 from waypost.core.address import Address
-from waypost.core.errors import AddressError
+from waypost.core.errors import AddressError, Secret
 
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 DURATION_MAX_MS = 3650 * UNITS_MS["d"]
@@ -161,6 +163,18 @@ def address(value: object, _folder: Path) -> Address | None:
         except AddressError as error:
             raise Wrong(f"an email address ({error.public})") from None
     raise Wrong("an email address")
+
+
+def signing_secret(value: object, _folder: Path) -> Secret | None:
+    """A secret of Standard Webhooks, None for an empty text: whsec_ and base64 of 24 to 64
+    octets."""
+    if value == "":
+        return None
+    if isinstance(value, str) and value.startswith("whsec_"):
+        with contextlib.suppress(ValueError):
+            if 24 <= len(base64.b64decode(value.removeprefix("whsec_"), validate=True)) <= 64:
+                return Secret(value)
+    raise Wrong("whsec_ and the base64 of 24 to 64 bytes")
 
 
 def shown(value: object) -> str:

@@ -27,7 +27,7 @@ from waypost.store.migrate import refuse_newer, version
 WHOLE = "waypost-backup.json"
 DATABASE = "waypost.db"
 KEYS = "sealing.keys"
-EXTRAS = "*.pem"  # the certificate that was made here, and its key
+EXTRAS = ("*.pem", "alerts.secret")  # the certificate that was made here, its key; what signs
 STEP_PAGES = 256
 BUSY_WAIT_MS = 30_000
 VERSION_AT = (60, 4)  # where a whole database file keeps it: sqlite.org/fileformat2.html 1.3
@@ -72,7 +72,7 @@ def backup(data: Path, key_file: Path, target: Path) -> Copied:
                 _copy(file, target / "spool" / file.name)
         if key_file.exists():
             _copy(key_file, target / KEYS)
-        for extra in sorted(data.glob(EXTRAS)):
+        for extra in sorted(file for name in EXTRAS for file in data.glob(name)):
             _copy(extra, target / extra.name)
         messages = _settled(target / DATABASE)
         return _finish(target, messages)
