@@ -13,6 +13,7 @@ from pathlib import Path
 from waypost.clock import Clock
 from waypost.core.errors import Secret, StoreAway
 from waypost.desk import upstreams
+from waypost.desk.access import factor
 from waypost.desk.office import Desk
 from waypost.desk.views import View
 from waypost.upstream.seal import Chance, KeyRing, Sealer
@@ -76,7 +77,8 @@ def rotate(desk: Desk) -> SecretsView:
         _write(key_file, read(key_file).rotated(chance(desk.clock)), replace=True)
     else:
         _write(key_file, KeyRing.first(chance(desk.clock)), replace=False)
-    resealed = upstreams.reseal(desk, FileSealer(key_file, desk.clock))
+    sealer = FileSealer(key_file, desk.clock)
+    resealed = upstreams.reseal(desk, sealer) + factor.reseal(desk, sealer)
     ring = read(key_file)
     return SecretsView(
         key_file=str(key_file), keys=len(ring.numbers()), current=ring.current, resealed=resealed

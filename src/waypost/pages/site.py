@@ -9,6 +9,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from waypost.pages.frame.frame import Frame
 from waypost.pages.login import screens as login
+from waypost.pages.operator.accounts import Operator
+from waypost.pages.settings import account, credits, mine, people, start
+from waypost.pages.settings.keys import Keys
 
 
 def handlers(frame: Frame) -> list[HTTPRouteHandler]:
@@ -16,4 +19,11 @@ def handlers(frame: Frame) -> list[HTTPRouteHandler]:
     return [
         *frame.assets.handlers(),
         *login.handlers(frame),
+        *start.handlers(frame),
+        *Keys(frame).handlers(),
+        *credits.handlers(frame),
+        *mine.handlers(frame),
+        *account.handlers(frame),
+        *people.handlers(frame),
+        *Operator(frame).handlers(),
     ]

@@ -19,7 +19,7 @@ from waypost.core.errors import Secret, UsageError, WrongState
 from waypost.desk.access import passwords
 from waypost.desk.access.members import WRONG_PASSWORD
 from waypost.desk.access.views import Visitor
-from waypost.desk.office import Desk
+from waypost.desk.office import Desk, Sealer
 from waypost.store.manage import access as rows
 from waypost.store.manage.rows import update
 from waypost.store.read import access
@@ -126,15 +126,16 @@ def recovery_left(desk: Desk, visitor: Visitor) -> int:
     return 0 if member is None else len(msgspec.json.decode(member.recovery, type=list[str]))
 
 
-def reseal(desk: Desk, look: Look) -> int:
+def reseal(desk: Desk, sealer: Sealer) -> int:
     """Seals every key anew where it is sealed with an old one; how many."""
     count = 0
-    for member in access.with_factor(look):
-        if member.factor is not None and desk.sealer.stale(member.factor):
-            secret = desk.sealer.open(member.factor, _row(member.id))
-            sealed = desk.sealer.seal(secret, _row(member.id))
-            update(look, "member", member.id, {"factor": sealed})
-            count += 1
+    with desk.noting() as look:
+        for member in access.with_factor(look):
+            if member.factor is not None and sealer.stale(member.factor):
+                secret = sealer.open(member.factor, _row(member.id))
+                sealed = sealer.seal(secret, _row(member.id))
+                update(look, "member", member.id, {"factor": sealed})
+                count += 1
     return count
 
 

@@ -66,6 +66,7 @@ class Ask:
         self.secret: Secret | None = None  # of the session, or of the visit before there is one
         self.waiting: Secret | None = None  # a session's token that no login is behind yet
         self.notice = ""
+        self.host = ""  # the Host header as it came: check it before it is shown as an address
         self.changing = False  # it came as POST
         self.hx = False  # htmx asks, for a part of the page
         self.path: Mapping[str, Any] = {}

@@ -138,6 +138,7 @@ def _filled(ask: Ask, draft: Draft, login: Login) -> Ask:
     ask.query = dict(pairs)
     ask.fields = draft.fields
     ask.form = dict(draft.fields)
+    ask.host = draft.request.headers.get("host", "")
     ask.changing = draft.request.method == "POST"
     ask.notice = login.notice
     ask.hx = draft.request.headers.get("hx-request") == "true"

@@ -71,6 +71,18 @@ def ledger(look: Look, account_id: int, limit: int) -> list[LedgerRow]:
     return found[::-1]
 
 
+def ledger_below(
+    look: Look, account_id: int, below: int | None, limit: int
+) -> list[tuple[int, LedgerRow]]:
+    """(id, line) of the newest lines below that id, or of all, newest first."""
+    found = look.tuples(
+        "SELECT id, at, amount, reason, message_id, recipient, note, balance FROM ledger"
+        " WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        (account_id, 2**62 if below is None else below, limit),
+    )
+    return [(row[0], LedgerRow(*row[1:])) for row in found]
+
+
 def key(look: Look, key_id: int) -> KeyRow | None:
     return look.row(KeyRow, f"{KEY} AND k.id = ?", (key_id,))
 

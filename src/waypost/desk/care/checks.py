@@ -12,12 +12,14 @@ import stat
 import tempfile
 from collections.abc import Iterator
 
-from waypost.cli.base import Call
-from waypost.cli.care.finding import Finding, State
 from waypost.config import Config
 from waypost.core.errors import ConfigError, StoreAway, WaypostError
+from waypost.desk import office, upstreams
+from waypost.desk.care.finding import Finding, State
+from waypost.desk.office import Desk
 from waypost.intake import bounds
 from waypost.intake.certificate import CERTIFICATE_FILE, KEY_FILE, Certificate
+from waypost.store.keep.check import quick_check
 from waypost.upstream.seal import SealError
 
 PRIVATE = 0o077  # bits that others must not have
@@ -69,12 +71,9 @@ def disk(config: Config) -> Iterator[Finding]:
         yield Finding.of("disk", State.OK, found)
 
 
-def store(call: Call, config: Config) -> Iterator[Finding]:
+def store(desk: Desk, config: Config) -> Iterator[Finding]:
     """The database file, then the ledger and the queue in it, then the ways out."""
-    from waypost.desk import office, upstreams
-    from waypost.store.keep.check import quick_check
-
-    if not call.desk().exists():
+    if not desk.exists():
         yield Finding.of(
             "store", State.WARNING, "there is no store yet", "`waypost serve` makes one"
         )
@@ -85,8 +84,8 @@ def store(call: Call, config: Config) -> Iterator[Finding]:
             yield Finding.of("store", State.ERROR, wrong, "restore the last good backup")
             return
         yield Finding.of("store", State.OK, "the file is whole")
-        failed = [check for check in office.audit(call.desk()).checks if not check.ok]
-        servers = upstreams.list_(call.desk(), limit=0)
+        failed = [check for check in office.audit(desk).checks if not check.ok]
+        servers = upstreams.list_(desk, limit=0)
     except WaypostError as error:
         yield Finding.of("store", State.ERROR, error.public, "see the log of the relay")
         return

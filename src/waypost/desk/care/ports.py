@@ -13,8 +13,8 @@ import ssl
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-from waypost.cli.care.finding import Finding, State
 from waypost.config import Config
+from waypost.desk.care.finding import Finding, State
 from waypost.values import Endpoint
 
 ANSWER_S = 3.0  # a relay on this machine answers in milliseconds
