@@ -19,6 +19,7 @@ from waypost.config import Config
 from waypost.core.errors import ConfigError, Secret, StoreAway
 from waypost.core.ident import IdentMaker
 from waypost.desk import secrets
+from waypost.desk.connection.vault import DeskVault
 from waypost.desk.office import Desk
 from waypost.intake.accept import Door
 from waypost.intake.auth import Throttle
@@ -41,6 +42,7 @@ from waypost.transport.dispatch import Dispatcher
 from waypost.transport.flow.territory import Territory
 from waypost.transport.link.connect import Dialer
 from waypost.transport.link.guard import make_guard
+from waypost.transport.oauth.tokens import Tokens
 from waypost.transport.schedule import QueueRules
 from waypost.watch.readiness import Phase, Readiness
 from waypost.watch.tell import rounds
@@ -263,7 +265,8 @@ class App:
             config.queue.retry_ms, config.queue.give_up_after_ms, config.queue.hold_max_ms
         )
         guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
-        dialer = Dialer(config.hostname, guard)
+        tokens = Tokens(DeskVault(make_desk(config, self._clock)), self._clock)
+        dialer = Dialer(config.hostname, guard, tokens=tokens)
         territory = None
         if self._seat is not None:
             territory = Territory(Owners(config.data, self._seat.crew))

@@ -15,15 +15,15 @@ from waypost.clock import SystemClock
 from waypost.core.errors import NotFound, Secret, StoreAway, UsageError, WrongState
 from waypost.desk import accounts, upstreams
 from waypost.desk.connection import pace, trial
+from waypost.desk.connection.edits import Fields
 from waypost.desk.connection.pace import TooManyTests
 from waypost.desk.connection.trial import Trial
 from waypost.desk.connection.views import StepView, TestFailed
 from waypost.desk.office import Desk
 from waypost.desk.secrets import FileSealer
-from waypost.desk.upstreams import Fields
-from waypost.transport.check.mask import masker
 from waypost.transport.check.run import Setup, Times
 from waypost.transport.link.guard import Guard
+from waypost.transport.link.mask import masker
 from waypost.upstream.settings import Form
 
 from transport.fake_store import make_upstream  # isort: skip

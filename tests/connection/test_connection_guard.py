@@ -22,11 +22,11 @@ from waypost.clock import SystemClock
 from waypost.core.errors import Secret, UsageError
 from waypost.desk import accounts, upstreams
 from waypost.desk.connection import trial
+from waypost.desk.connection.edits import Fields
 from waypost.desk.connection.trial import Trial
 from waypost.desk.connection.views import TestFailed
 from waypost.desk.office import Desk
 from waypost.desk.secrets import FileSealer
-from waypost.desk.upstreams import Fields
 from waypost.transport.check.run import Setup, Times, Wanted, check
 from waypost.transport.link.guard import Guard, make_guard
 from waypost.upstream.settings import Form

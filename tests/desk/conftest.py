@@ -12,8 +12,8 @@ from waypost.clock import SystemClock
 from waypost.core import ident
 from waypost.core.errors import Secret, WaypostError
 from waypost.desk import accounts, upstreams
+from waypost.desk.connection.edits import Fields
 from waypost.desk.office import Desk
-from waypost.desk.upstreams import Fields
 from waypost.store.connect import connect, transaction
 from waypost.upstream.settings import Form
 

@@ -10,8 +10,9 @@ import pytest
 from waypost.core.address import parse
 from waypost.core.errors import NotFound, Secret, UsageError, WrongState
 from waypost.desk import accounts, logs, office, senders, upstreams
+from waypost.desk.connection import kept
+from waypost.desk.connection.edits import Fields
 from waypost.desk.office import Desk
-from waypost.desk.upstreams import Fields
 from waypost.store.connect import connect
 from waypost.store.directory import Loaded, load
 from waypost.store.shared import Shared
@@ -382,6 +383,6 @@ def test_an_accounts_own_sender_is_for_it_alone(desk: Desk, mail: Any) -> None:
 
 def test_passwords_are_sealed_anew_in_place(desk: Desk, mail: Any) -> None:
     before = mail.sql("SELECT password FROM upstream")
-    assert upstreams.reseal(desk, desk.sealer) == 1
+    assert kept.reseal(desk, desk.sealer) == 1
     assert mail.sql("SELECT password FROM upstream") == before
     assert upstreams.load(desk, "main").password == Secret("sesame77")

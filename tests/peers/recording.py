@@ -46,6 +46,7 @@ class Recording:
     lines: list[str] = field(default_factory=list)
     sessions: int = 0
     users: dict[str, str] = field(default_factory=dict)
+    bearers: set[str] | None = None  # tokens that XOAUTH2 takes; None: it is not offered
     port: int = 0
 
     def to(self, address: str) -> list[Recorded]:
@@ -135,6 +136,8 @@ class _Session:
             offers.append("STARTTLS")
         if self.book.users and (self.secure or not self.tls):
             offers.append("AUTH PLAIN LOGIN")
+        if self.book.bearers is not None and (self.secure or not self.tls):
+            offers.append("AUTH XOAUTH2")
         names = ["recording.test", *offers]
         marks = ["-"] * (len(names) - 1) + [" "]
         return "\r\n".join(f"250{m}{n}" for m, n in zip(marks, names, strict=True))
@@ -146,6 +149,9 @@ class _Session:
 
     async def login(self, line: str) -> None:
         words = line.split()
+        if words[1].upper() == "XOAUTH2":
+            await self.bearer(line, base64.b64decode(words[2]).decode())
+            return
         if words[1].upper() == "PLAIN":
             given = base64.b64decode(words[2]).decode() if len(words) > 2 else await self.ask("")
             _, user, password = given.split("\0")
@@ -155,6 +161,19 @@ class _Session:
         good = self.book.users.get(user) == password
         self.book.logins.append(user)
         await self.say("AUTH", line, "235 2.7.0 ok" if good else "535 5.7.8 wrong")
+
+    async def bearer(self, line: str, given: str) -> None:
+        """As Google does it: a refusal is a challenge, an empty line, then 535."""
+        user, token = given.removesuffix("\x01\x01").split("\x01auth=Bearer ")
+        self.book.logins.append(user.removeprefix("user="))
+        if token in (self.book.bearers or ()):
+            await self.say("AUTH", line, "235 2.7.0 Accepted")
+            return
+        why = '{"status":"401","schemes":"bearer","scope":"https://mail.google.com/"}'
+        self.writer.write(b"334 " + base64.b64encode(why.encode()) + b"\r\n")
+        answer = await self.reader.readline()
+        said = "535 5.7.8 Username and Password not accepted." if answer == b"\r\n" else "501 what?"
+        await self.say("AUTH", line, said)
 
     async def data(self, line: str) -> None:
         usual = "354 go on" if self.recipients else "554 5.5.1 no valid recipients"

@@ -7,7 +7,7 @@ import pytest
 from waypost.core.address import Address, parse
 from waypost.core.errors import Secret
 from waypost.core.reply import Reply, Stage
-from waypost.wire.client import ClientSession, command
+from waypost.wire.client import ClientSession
 from waypost.wire.errors import CannotCarry, NoMechanism, ProtocolError
 from waypost.wire.events import (
     Broken,
@@ -20,6 +20,7 @@ from waypost.wire.events import (
     Unasked,
     WantData,
 )
+from waypost.wire.lines import command
 from waypost.wire.replies import Capabilities
 
 ME = parse("me@example.com")

@@ -25,6 +25,13 @@ class Validate(enum.StrEnum):
     OFF = "off"
 
 
+class Login(enum.StrEnum):
+    """What the login is made with."""
+
+    PASSWORD = "password"
+    XOAUTH2 = "xoauth2"
+
+
 class UpstreamState(enum.StrEnum):
     """`FAILING` for a time, `PAUSED` until somebody acts."""
 
@@ -56,7 +63,8 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """An SMTP server with the credentials for it. `account_id` None: the operator's.
+    """An SMTP server with the credentials for it. `account_id` None: the operator's. Where `login`
+    is by token there is no password, and the token is got when it is needed.
 
     `edition` rises with every edit: connections of an older edition are closed. `pin` is empty
     (not decided), `verified`, `name:HOST` (a chain that held for another name) or `key:HEX`
@@ -79,3 +87,4 @@ class Upstream(msgspec.Struct, frozen=True):
     limits: Limits
     health: Health
     created_at_ms: int
+    login: Login = Login.PASSWORD

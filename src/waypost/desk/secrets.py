@@ -12,8 +12,8 @@ from pathlib import Path
 
 from waypost.clock import Clock
 from waypost.core.errors import Secret, StoreAway
-from waypost.desk import upstreams
 from waypost.desk.access import factor
+from waypost.desk.connection import kept
 from waypost.desk.office import Desk
 from waypost.desk.views import View
 from waypost.upstream.seal import Chance, KeyRing, Sealer
@@ -78,7 +78,7 @@ def rotate(desk: Desk) -> SecretsView:
     else:
         _write(key_file, KeyRing.first(chance(desk.clock)), replace=False)
     sealer = FileSealer(key_file, desk.clock)
-    resealed = upstreams.reseal(desk, sealer) + factor.reseal(desk, sealer)
+    resealed = kept.reseal(desk, sealer) + factor.reseal(desk, sealer)
     ring = read(key_file)
     return SecretsView(
         key_file=str(key_file), keys=len(ring.numbers()), current=ring.current, resealed=resealed

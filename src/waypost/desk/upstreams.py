@@ -10,47 +10,21 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from waypost.core.address import Address
 from waypost.core.errors import NotFound, Secret, UsageError, WrongState
 from waypost.core.event import Kind
-from waypost.core.upstream import Health, Upstream, UpstreamState
+from waypost.core.upstream import Login, Upstream, UpstreamState
 from waypost.desk import queue, senders
-from waypost.desk.office import (
-    Desk,
-    Sealer,
-    account_of,
-    address_of,
-    asker,
-    limit_of,
-    name_of,
-    note_of,
-    shown,
-)
-from waypost.desk.views import UpstreamView, iso, iso_or_none
+from waypost.desk.connection import edits, kept
+from waypost.desk.connection.edits import Fields
+from waypost.desk.office import Desk, account_of, asker, limit_of, name_of, note_of, shown
+from waypost.desk.views import UpstreamView
 from waypost.store.manage import rows
 from waypost.store.read import people
 from waypost.store.read.book import Look, Value
 from waypost.store.read.rows import UpstreamRow
-from waypost.upstream import settings
-from waypost.upstream.settings import Form, Settings
+from waypost.upstream.oauth import Grant
 
-_UNREAD = "stands for a sealed password"
 PAUSED_BY_HAND = "paused by its owner"
-
-
-class Fields(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said of an upstream; UNSET was not.
-
-    `password` None takes it away. `pin`: what the connection test decided. `fallback`: the name of
-    another upstream of the same owner, None for none. `sender` and `from_name` are for a new one.
-    """
-
-    form: Form = Form()
-    password: Secret | UnsetType | None = UNSET
-    pin: str | UnsetType = UNSET
-    fallback: str | UnsetType | None = UNSET
-    sender: str | UnsetType = UNSET
-    from_name: str = ""
 
 
 def draft(desk: Desk, name: str, fields: Fields, *, account: str | None = None) -> Upstream:
@@ -62,14 +36,12 @@ def draft(desk: Desk, name: str, fields: Fields, *, account: str | None = None) 
         owner = asker(look, account)
         row = people.upstream(look, owner, name)
         if row is None:
-            new = settings.complete(fields.form, _sender_of(fields))
-            password = fields.password if isinstance(fields.password, Secret) else None
-            new = _login(new, fields, password, owner)
-            return _upstream(name, owner, new, password, desk.clock.wall_ms())
-        old = _opened(desk, row) if fields.password is UNSET else _closed(row)
-        new, password = _edited(old, fields)
-        made = _upstream(name, owner, new, password, old.created_at_ms)
-        pin = _pin(old, new, fields)
+            new = edits.made(fields, owner)
+            return kept.unsaved(name, owner, new, desk.clock.wall_ms())
+        old = kept.opened(desk, row) if fields.password is UNSET else kept.closed(row)
+        new = edits.edited(old, fields)
+        made = kept.unsaved(name, owner, new, old.created_at_ms)
+        pin = edits.pin_of(old, new.settings, fields)
         return msgspec.structs.replace(made, id=old.id, edition=old.edition + 1, pin=pin)
 
 
@@ -91,8 +63,7 @@ def add(
     senders.checked_from_name(fields.from_name)
     if account is not None and for_account is not None:
         raise UsageError("say --account or --for, not both", "account")
-    sender = _sender_of(fields)
-    new = settings.complete(fields.form, sender)
+    sender = edits.sender_of(fields)
     now = desk.clock.wall_ms()
     with desk.writing() as look:
         owner = asker(look, account)
@@ -101,8 +72,8 @@ def add(
             raise WrongState(
                 f"there is an upstream {shown(name)} already: `upstream set` changes it"
             )
-        password = fields.password if isinstance(fields.password, Secret) else None
-        columns = _columns(_login(new, fields, password, owner))
+        new = edits.made(fields, owner)
+        columns = kept.columns(new)
         columns |= {
             "account_id": owner,
             "name": name,
@@ -110,9 +81,12 @@ def add(
             "fallback_id": _fallback(look, owner, name, fields.fallback),
             "created_at": now,
         }
+        if new.login is Login.XOAUTH2:
+            columns |= _waiting(name, now)
         upstream_id = rows.insert(look, "upstream", columns)
-        if password is not None:
-            rows.update(look, "upstream", upstream_id, _sealed(desk.sealer, upstream_id, password))
+        if new.password is not None:
+            blob = kept.sealed(desk.sealer, upstream_id, new.password)
+            rows.update(look, "upstream", upstream_id, blob)
         senders.bind(
             look,
             now,
@@ -125,7 +99,7 @@ def add(
                 from_name=fields.from_name,
             ),
         )
-        return _view(look, desk, _row(look, owner, name))
+        return kept.view(look, desk, _row(look, owner, name))
 
 
 def change(desk: Desk, name: str, fields: Fields, *, account: str | None = None) -> UpstreamView:
@@ -138,23 +112,47 @@ def change(desk: Desk, name: str, fields: Fields, *, account: str | None = None)
     with desk.writing() as look:
         owner = asker(look, account)
         row = _row(look, owner, name)
-        old = _closed(row)
-        new, password = _edited(old, fields)
-        columns = _columns(new)
-        columns |= {"edition": row.edition + 1, "pin": _pin(old, new, fields)}
+        old = kept.closed(row)
+        new = edits.edited(old, fields)
+        columns = kept.columns(new)
+        columns |= {"edition": row.edition + 1, "pin": edits.pin_of(old, new.settings, fields)}
         if isinstance(fields.password, Secret):
-            columns |= _sealed(desk.sealer, row.id, fields.password)
-        elif password is None:
+            columns |= kept.sealed(desk.sealer, row.id, fields.password)
+        elif new.password is None:
             columns["password"] = None
+        if new.moved:
+            columns["oauth"] = None
         if fields.fallback is not UNSET:
             columns["fallback_id"] = _fallback(look, owner, name, fields.fallback)
         rows.update(look, "upstream", row.id, columns)
         _free(look, row.id, desk.clock.wall_ms())
-        caps = (row.daily_cap, new.limits.daily_cap)
+        if new.login is Login.XOAUTH2 and new.moved:
+            rows.update(look, "upstream", row.id, _waiting(name, desk.clock.wall_ms()))
+        caps = (row.daily_cap, new.settings.limits.daily_cap)
         senders.cap_changed(look, "upstream_id", row.id, caps, desk.clock.wall_ms())
         if fields.sender is not UNSET:
             _bind_also(look, desk, row, fields)
-        return _view(look, desk, _row(look, owner, name))
+        return kept.view(look, desk, _row(look, owner, name))
+
+
+def connected(desk: Desk, name: str, grant: Grant, *, account: str | None = None) -> UpstreamView:
+    """Logs in by the tokens of this grant from now on: a new edition, tried at once."""
+    with desk.writing() as look:
+        row = _row(look, asker(look, account), name)
+        bound = people.senders_of_upstream(look, row.id)
+        username = row.username or (bound[0].address if bound else "")
+        if not username:
+            raise WrongState("a login by token needs a user name: bind a sender to it first")
+        columns: dict[str, Value] = {
+            "login": Login.XOAUTH2.value,
+            "username": username,
+            "password": None,
+            "edition": row.edition + 1,
+        }
+        columns |= kept.sealed_grant(desk.sealer, row.id, grant)
+        rows.update(look, "upstream", row.id, columns)
+        _free(look, row.id, desk.clock.wall_ms())
+        return kept.view(look, desk, _row(look, row.account_id, name))
 
 
 def pause(
@@ -166,7 +164,7 @@ def pause(
     with desk.writing() as look:
         row = _row(look, asker(look, account), name)
         _paused(look, row, reason, now)
-        return _view(look, desk, _row(look, row.account_id, name))
+        return kept.view(look, desk, _row(look, row.account_id, name))
 
 
 def resume(desk: Desk, name: str, *, account: str | None = None) -> UpstreamView:
@@ -174,7 +172,7 @@ def resume(desk: Desk, name: str, *, account: str | None = None) -> UpstreamView
     with desk.writing() as look:
         row = _row(look, asker(look, account), name)
         _free(look, row.id, desk.clock.wall_ms())
-        return _view(look, desk, _row(look, row.account_id, name))
+        return kept.view(look, desk, _row(look, row.account_id, name))
 
 
 def trust(
@@ -189,7 +187,7 @@ def trust(
         row = _row(look, asker(look, account), name)
         rows.update(look, "upstream", row.id, {"pin": pin or "", "edition": row.edition + 1})
         _free(look, row.id, desk.clock.wall_ms())
-        return _view(look, desk, _row(look, row.account_id, name))
+        return kept.view(look, desk, _row(look, row.account_id, name))
 
 
 def remove(
@@ -203,7 +201,7 @@ def remove(
     reason = f"the upstream {name} was removed"
     with desk.reading() as look:
         row = _row(look, asker(look, account), name)
-        was = _view(look, desk, row)
+        was = kept.view(look, desk, row)
         bound = [sender.id for sender in people.senders_of_upstream(look, row.id)]
     if fail:
         with desk.writing() as look:  # nothing new goes on the wire
@@ -221,33 +219,21 @@ def remove(
 
 def show(desk: Desk, name: str, *, account: str | None = None) -> UpstreamView:
     with desk.reading() as look:
-        return _view(look, desk, _row(look, asker(look, account), name))
+        return kept.view(look, desk, _row(look, asker(look, account), name))
 
 
 def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[UpstreamView]:
     """All, or one account's own; newest first."""
     with desk.reading() as look:
         found = people.upstreams(look, asker(look, account), limit_of(limit))
-        return [_view(look, desk, row) for row in found]
+        return [kept.view(look, desk, row) for row in found]
 
 
 def load(desk: Desk, name: str, *, account: str | None = None, opened: bool = True) -> Upstream:
     """The upstream for a connection test; `opened`: with its password."""
     with desk.reading() as look:
         row = _row(look, asker(look, account), name)
-        return _opened(desk, row) if opened else _closed(row)
-
-
-def reseal(desk: Desk, sealer: Sealer) -> int:
-    """Seals every password anew that an older sealing key sealed, in one transaction; how many."""
-    with desk.writing() as look:
-        done = 0
-        for upstream_id, blob in people.sealed(look):
-            if sealer.stale(blob):
-                secret = sealer.open(blob, _bound_to(upstream_id))
-                rows.update(look, "upstream", upstream_id, _sealed(sealer, upstream_id, secret))
-                done += 1
-        return done
+        return kept.opened(desk, row) if opened else kept.closed(row)
 
 
 def _row(look: Look, owner: int | None, name: str) -> UpstreamRow:
@@ -257,54 +243,9 @@ def _row(look: Look, owner: int | None, name: str) -> UpstreamRow:
     return found
 
 
-def _edited(old: Upstream, fields: Fields) -> tuple[Settings, Secret | None]:
-    """The settings and the password after an edit."""
-    new = settings.change(old, fields.form)
-    asks = old.password is not None and settings.asks_password(old, new)
-    if asks and fields.password is UNSET:
-        raise UsageError(
-            "the kept password is for another host, port or user name: give it again",
-            "password",
-        )
-    password = old.password if fields.password is UNSET else fields.password
-    return _login(new, fields, password, old.account_id), password
-
-
-def _login(new: Settings, fields: Fields, password: Secret | None, owner: int | None) -> Settings:
-    """A login is a user name and a password; only the operator's upstream may do without."""
-    if password is not None:
-        if not password.reveal() or not new.username:
-            raise UsageError("a login is a user name and a password, neither empty", "password")
-        return new
-    if owner is not None:
-        raise UsageError("an account's upstream needs a password", "password")
-    if fields.form.username is not UNSET and fields.form.username:
-        raise UsageError("a user name needs a password", "password")
-    return msgspec.structs.replace(new, username="")
-
-
-def _pin(old: Upstream, new: Settings, fields: Fields) -> str:
-    """What was pinned is for the server that it was seen at."""
-    if fields.pin is not UNSET:
-        return fields.pin
-    same = (old.host, old.port, old.encryption, old.validate) == (
-        new.host,
-        new.port,
-        new.encryption,
-        new.validate,
-    )
-    return old.pin if same else ""
-
-
-def _sender_of(fields: Fields) -> Address:
-    if fields.sender is UNSET:
-        raise UsageError("name the sender that the upstream is for", "sender")
-    return address_of(fields.sender, "sender")
-
-
 def _bind_also(look: Look, desk: Desk, row: UpstreamRow, fields: Fields) -> None:
     """The sender named in an edit; one that is bound here already gets its name set."""
-    address = _sender_of(fields)
+    address = edits.sender_of(fields)
     for sender in people.senders_of_address(look, row.account_id, address.key):
         if sender.upstream_id == row.id:
             if fields.from_name:
@@ -328,6 +269,17 @@ def _fallback(
     if fallback == name:
         raise UsageError("an upstream cannot fall back to itself", "fallback")
     return _row(look, owner, fallback).id
+
+
+def _waiting(name: str, now_ms: int) -> dict[str, Value]:
+    """The state until its tokens are got."""
+    word = name if name.isalnum() else f'"{name}"'
+    return {
+        "state": UpstreamState.PAUSED.value,
+        "reason": f"not connected yet: waypost upstream connect {word}",
+        "since": now_ms,
+        "probe_at": 0,
+    }
 
 
 def _paused(look: Look, row: UpstreamRow, reason: str, now_ms: int) -> None:
@@ -358,92 +310,3 @@ def _paused(look: Look, row: UpstreamRow, reason: str, now_ms: int) -> None:
 def _free(look: Look, upstream_id: int, now_ms: int) -> None:
     rows.healthy(look, upstream_id, now_ms)
     rows.release_senders(look, upstream_id)
-
-
-def _bound_to(upstream_id: int) -> bytes:
-    return f"upstream:{upstream_id}:password".encode()
-
-
-def _sealed(sealer: Sealer, upstream_id: int, password: Secret) -> dict[str, Value]:
-    return {"password": sealer.seal(password, _bound_to(upstream_id))}
-
-
-def _columns(new: Settings) -> dict[str, Value]:
-    return {
-        "host": new.host,
-        "port": new.port,
-        "encryption": new.encryption.value,
-        "username": new.username,
-        "validate": new.validate.value,
-        "preset": new.preset,
-        "connections": new.limits.connections,
-        "per_connection": new.limits.per_connection,
-        "per_minute": new.limits.per_minute,
-        "recipients": new.limits.recipients,
-        "daily_cap": new.limits.daily_cap,
-    }
-
-
-def _upstream(
-    name: str, owner: int | None, new: Settings, password: Secret | None, created_at_ms: int
-) -> Upstream:
-    return Upstream(
-        id=0,
-        name=name,
-        account_id=owner,
-        host=new.host,
-        port=new.port,
-        encryption=new.encryption,
-        username=new.username,
-        password=password,
-        validate=new.validate,
-        pin="",
-        preset=new.preset,
-        fallback_id=None,
-        edition=1,
-        limits=new.limits,
-        health=Health(),
-        created_at_ms=created_at_ms,
-    )
-
-
-def _opened(desk: Desk, row: UpstreamRow) -> Upstream:
-    blob = row.password
-    secret = None if blob is None else desk.sealer.open(blob, _bound_to(row.id))
-    return people.as_upstream(row, secret)
-
-
-def _closed(row: UpstreamRow) -> Upstream:
-    """The row, its password unopened: an edit needs no sealing key to leave or replace it."""
-    return people.as_upstream(row, None if row.password is None else Secret(_UNREAD))
-
-
-def _view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:
-    bound = people.senders_of_upstream(look, row.id)
-    return UpstreamView(
-        id=row.id,
-        name=row.name,
-        account=row.account,
-        host=row.host,
-        port=row.port,
-        encryption=row.encryption,
-        username=row.username,
-        has_password=row.password is not None,
-        validate=row.validate,
-        pin=row.pin,
-        preset=row.preset,
-        fallback=row.fallback,
-        connections=row.connections,
-        per_connection=row.per_connection,
-        per_minute=row.per_minute,
-        recipients=row.recipients,
-        daily_cap=row.daily_cap,
-        used_today=people.used(look, "u", row.id, desk.today()),
-        state=row.state,
-        reason=row.reason,
-        since=iso_or_none(row.since),
-        next_probe_at=iso_or_none(row.probe_at),
-        last_success_at=iso_or_none(row.last_success),
-        senders=tuple(sender.address for sender in bound),
-        created_at=iso(row.created_at),
-    )

@@ -82,7 +82,9 @@ class UpstreamView(View):
     port: int
     encryption: str
     username: str
+    login: str  # password, xoauth2 or none
     has_password: bool
+    connected: bool | None  # of a login by token: whether there is one
     validate: str
     pin: str
     preset: str
@@ -98,6 +100,7 @@ class UpstreamView(View):
     since: str | None
     next_probe_at: str | None
     last_success_at: str | None
+    last_error: str | None  # stays when it works again
     senders: tuple[str, ...]
     created_at: str
 

@@ -19,6 +19,7 @@ from waypost.core.upstream import (
     Encryption,
     Health,
     Limits,
+    Login,
     Upstream,
     UpstreamState,
     Validate,
@@ -41,7 +42,8 @@ ASSIGNED = "SELECT sender_id, account_id FROM sender_account"
 UPSTREAMS = (
     "SELECT id, name, account_id, host, port, encryption, username, password, validate, pin,"
     " preset, fallback_id, edition, connections, per_connection, per_minute, recipients, daily_cap,"
-    " state, reason, since, probe_at, probes, last_success, created_at FROM upstream"
+    " state, reason, since, probe_at, probes, last_success, created_at,"
+    " login FROM upstream"
 )
 GENERATION = "SELECT value FROM meta WHERE name = 'generation'"
 
@@ -167,4 +169,5 @@ def _upstream(row: Any, opener: Opener) -> Upstream:
         limits=Limits(row[13], row[14], row[15], row[16], row[17]),
         health=health,
         created_at_ms=row[24],
+        login=Login(row[25]),
     )

@@ -75,6 +75,7 @@ class Fault(enum.Enum):
     TLS_ALERT = "no common version or cipher"
     CERTIFICATE = "the certificate is not trusted"
     NO_LOGIN = "no way to log in that is known here"
+    NO_TOKEN = "no token to log in with"
     REPLY = "the server refused"
 
 
@@ -127,6 +128,8 @@ def diagnose(seen: Seen, upstream: Upstream) -> Finding:
     title = advice.title.format(
         host=upstream.host, port=upstream.port, user=upstream.username, step=seen.step.value
     )
+    if seen.fault is Fault.NO_TOKEN:
+        answer = seen.said
     if answer:
         title = f"{title}: {answer}"
     return Finding(name, title, advice.causes, _fix(name, advice, upstream))
@@ -227,6 +230,8 @@ def _encryption_advice(seen: Seen, upstream: Upstream) -> Advice:
 def _login_advice(seen: Seen) -> Advice:
     if seen.fault is Fault.NO_LOGIN:
         return words.NO_LOGIN
+    if seen.fault is Fault.NO_TOKEN:
+        return words.NO_TOKEN
     if seen.reply is None:
         return words.LOGIN_UNANSWERED
     for pattern, advice in words.LOGINS:

@@ -254,6 +254,16 @@ LOGIN_UNANSWERED = Advice(
     ),
     "Type user name and password again; then test again in some minutes.",
 )
+NO_TOKEN = Advice(
+    "There is no token to log in as {user} with",
+    (
+        "it has not been connected yet, or the consent was withdrawn or has ended",
+        "the password of the account was changed, which ends its consents",
+        "the application's secret has ended, or its rights were changed",
+        "the provider's token server cannot be reached from here",
+    ),
+    "Connect it again with `waypost upstream connect`; where the token server is away, wait.",
+)
 NO_LOGIN = Advice(
     "The server offers no way to log in that a password fits",
     (

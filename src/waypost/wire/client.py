@@ -30,25 +30,12 @@ from waypost.wire.events import (
     Unasked,
     WantData,
 )
-from waypost.wire.lines import DotStuffer
+from waypost.wire.lines import DotStuffer, command, commands
 from waypost.wire.replies import Capabilities, ReplyReader, read_capabilities
 from waypost.wire.transcript import Transcript
 
 CLOSING = 421  # RFC 5321 3.8: may come at any time
 AUTH_ROUNDS = 8  # challenges in one AUTH; no known mechanism has more than 3
-
-
-def command(text: str, stage: Stage) -> bytes:
-    """One command as it is said."""
-    return commands((text,), stage)
-
-
-def commands(texts: Sequence[str], stage: Stage) -> bytes:
-    """The only writer of command lines: nothing in one can end it or hide in it."""
-    whole = "".join(texts)
-    if not whole.isascii() or not whole.isprintable():
-        raise ProtocolError("a command would hold a character that cannot be said", stage)
-    return "\r\n".join([*texts, ""]).encode("ascii")
 
 
 class _Transaction:
@@ -79,6 +66,9 @@ class ClientSession:
 
     Readable: `stage` (what is awaited), `capabilities`, `usable` (a message can still be sent over
     it, now or later), `tls`, `transcript`.
+
+    `veil`, where it is set, takes the secrets out of a text that a server may repeat them in: what
+    is told and kept of its replies has been through it.
     """
 
     def __init__(self, ehlo_name: str, tls: bool = False) -> None:
@@ -87,6 +77,7 @@ class ClientSession:
         self.usable = True
         self.tls = tls
         self.transcript = Transcript()
+        self.veil: Callable[[str], str] | None = None
         self._ehlo_name = ehlo_name
         self._replies = ReplyReader()
         self._out = b""
@@ -119,6 +110,8 @@ class ClientSession:
         except ProtocolError as error:
             self._over = True
             self._out = b""
+            if self.veil is not None:
+                error = ProtocolError(self.veil(error.public), error.stage)
             events.append(Broken(error))
         if self._over or (self.stage is Stage.IDLE and not self._replies.empty()):
             self.usable = False
@@ -141,6 +134,10 @@ class ClientSession:
     def login(self, username: str, password: Secret) -> None:
         """AUTH by PLAIN, else LOGIN; raises `NoMechanism` where neither is offered."""
         self.authenticate(sasl.choose(self.capabilities.auth, username, password))
+
+    def login_with_token(self, username: str, token: Secret) -> None:
+        """AUTH XOAUTH2; raises `NoMechanism` where it is not offered."""
+        self.authenticate(sasl.bearer(self.capabilities.auth, username, token))
 
     def authenticate(self, mechanism: sasl.Mechanism) -> None:
         """AUTH by any mechanism."""
@@ -222,7 +219,15 @@ class ClientSession:
         self._awaited += 1
 
     def _heard(self, reply: Reply) -> None:
-        self.transcript.add(reply)
+        if self.veil is not None:
+            lines = tuple([self.veil(line) for line in reply.lines])
+            shown = reply if lines == reply.lines else Reply(reply.code, lines)
+            self.transcript.add(shown)
+            # What is read on, the extensions and a challenge, must be read as it was said.
+            if not (reply.good and self.stage in (Stage.EHLO, Stage.AUTH)):
+                reply = shown
+        else:
+            self.transcript.add(reply)
         if not self._awaited:
             self._unasked(reply)
             return

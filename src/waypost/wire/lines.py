@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Sequence
+
+from waypost.core.reply import Stage
+from waypost.wire.errors import ProtocolError
 
 AUTH_LINE_OCTETS = 12_288  # RFC 4954 4, CR LF included; the longest of all lines
 LINE_OCTETS_MAX = (
@@ -19,6 +23,19 @@ END_OF_DATA = b"\r\n.\r\n"  # RFC 5321 4.1.1.4, and nothing else
 _LINE_DOT = re.compile(rb"\r\n\.").search  # in a text of many lines twice as fast as `bytes.find`
 
 _DOTTED = re.compile(rb"\n\.").search  # in a text of many lines twice as fast as `bytes.find`
+
+
+def command(text: str, stage: Stage) -> bytes:
+    """One command as it is said."""
+    return commands((text,), stage)
+
+
+def commands(texts: Sequence[str], stage: Stage) -> bytes:
+    """The only writer of command lines: nothing in one can end it or hide in it."""
+    whole = "".join(texts)
+    if not whole.isascii() or not whole.isprintable():
+        raise ProtocolError("a command would hold a character that cannot be said", stage)
+    return "\r\n".join([*texts, ""]).encode("ascii")
 
 
 class Fault(enum.Enum):

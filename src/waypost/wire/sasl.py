@@ -1,4 +1,4 @@
-"""SASL as SMTP carries it (RFC 4954), both ends: PLAIN (RFC 4616) and LOGIN.
+"""SASL as SMTP carries it (RFC 4954), both ends: PLAIN (RFC 4616) and LOGIN; XOAUTH2 as a client.
 
 Promises: nothing is decoded that is not strict base64; no secret in an error or a repr. Knows
 nothing of keys, nor of what a right password is.
@@ -110,6 +110,43 @@ class Login:
 
     def respond(self, challenge: bytes) -> bytes | None:
         return self._answers.pop() if self._answers else None
+
+
+class XOAuth2:
+    """XOAUTH2, Google's and Microsoft's: a user name and a bearer token in one initial response.
+
+    A refusal comes as a challenge (334 and JSON), which is answered with an empty line; the 535
+    comes behind that.
+    """
+
+    name = "XOAUTH2"
+
+    def __init__(self, username: str, token: Secret) -> None:
+        self._username = username
+        self._token = token
+        self._refused = False
+
+    def initial(self) -> bytes | None:
+        user, token = self._username, self._token.reveal()
+        return f"user={user}\x01auth=Bearer {token}\x01\x01".encode()
+
+    def respond(self, challenge: bytes) -> bytes | None:
+        """An empty challenge asks for the initial response again, any other is the refusal."""
+        if self._refused:
+            return None
+        self._refused = bool(challenge)
+        return b"" if challenge else self.initial()
+
+
+def bearer(offered: tuple[str, ...], username: str, token: Secret) -> Mechanism:
+    """XOAUTH2 where it is offered; raises `NoMechanism`, or `ProtocolError` for what would hide in
+    the response."""
+    if not username.isprintable() or not token.reveal().isprintable():
+        raise ProtocolError("the user name or the token holds a control character", Stage.AUTH)
+    if "XOAUTH2" in offered:
+        return XOAuth2(username, token)
+    said = ", ".join(offered[:8]) or "no AUTH at all"
+    raise NoMechanism(f"the server offers {said}; XOAUTH2 is needed", Stage.AUTH)
 
 
 def choose(offered: tuple[str, ...], username: str, password: Secret) -> Mechanism:

@@ -1,4 +1,4 @@
-"""`waypost upstream`: add, test, list, show, set, pause, resume, trust, remove, detect.
+"""`waypost upstream`: add, test, list, show, set, pause, resume, trust, remove, detect, connect.
 
 Promises that a password is read from a file or standard input, at once, and never printed, and that
 what fails its test is saved only with --no-test. Knows nothing of what the servers say.
@@ -6,8 +6,6 @@ what fails its test is saved only with --no-test. Knows nothing of what the serv
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -24,6 +22,8 @@ from waypost.cli.base import (
     pass_call,
     said,
 )
+from waypost.cli.mail.connect import connect
+from waypost.cli.mail.trying import diagnosed, told, trial_of
 from waypost.core.errors import UsageError
 
 SAVE_ANYWAY = "not saved; --no-test saves it all the same"
@@ -47,6 +47,11 @@ _FLAGS = (
     click.option("--encryption", type=click.Choice(["starttls", "tls", "none"])),
     click.option("--username", metavar="NAME", help="Default: the sender. Empty: no login."),
     click.option("--password-file", "password", type=PasswordFile(), help="- is standard input."),
+    click.option(
+        "--login",
+        type=click.Choice(["password", "xoauth2"]),
+        help="xoauth2: by token, see `upstream connect`.",
+    ),
     click.option("--validate", type=click.Choice(["auto", "on", "off"]), help="The certificate."),
     click.option("--from-name", metavar="TEXT", help="Shown beside the sender."),
     click.option("--daily-cap", type=Number("none", 1), help="Recipients a day."),
@@ -73,7 +78,7 @@ _FORM = (
     "per_minute",
     "recipients",
 )
-_BESIDE = ("sender", "password", "from_name", "fallback")
+_BESIDE = ("sender", "login", "password", "from_name", "fallback")
 
 
 def _flags(command: Wrapped) -> Wrapped:
@@ -85,6 +90,9 @@ def _flags(command: Wrapped) -> Wrapped:
 @click.group(cls=Group)
 def upstream() -> None:
     """The SMTP servers that mail goes out through."""
+
+
+upstream.add_command(connect)
 
 
 @upstream.command()
@@ -106,8 +114,8 @@ def add(
     if account is not None and for_account is not None:
         raise UsageError("--account and --for exclude each other", "account")
     call = context.find_object(Call) or Call()
-    fields, trying = _said(context, flags), _trial(call, test=not flags["no_test"])
-    with _told(call, SAVE_ANYWAY):
+    fields, trying = _said(context, flags), trial_of(call, test=not flags["no_test"])
+    with told(call, SAVE_ANYWAY):
         made = trial.add(
             call.desk(), trying, name, fields, account=account, for_account=for_account
         )
@@ -124,8 +132,8 @@ def set_(context: click.Context, /, name: str, account: str | None, **flags: Any
     from waypost.desk.connection import trial
 
     call = context.find_object(Call) or Call()
-    fields, trying = _said(context, flags), _trial(call, test=not flags["no_test"])
-    with _told(call, SAVE_ANYWAY):
+    fields, trying = _said(context, flags), trial_of(call, test=not flags["no_test"])
+    with told(call, SAVE_ANYWAY):
         made = trial.change(call.desk(), trying, name, fields, account=account)
     _changed(call, context, made)
 
@@ -140,14 +148,14 @@ def test(call: Call, name: str, account: str | None, send_to: str | None) -> int
     from waypost.desk.connection import trial
 
     view = trial.test(
-        call.desk(), _trial(call, say=out.line), name, account=account, send_to=send_to
+        call.desk(), trial_of(call, say=out.line), name, account=account, send_to=send_to
     )
     if call.json:
         call.thing(view)
     elif view.ok:
         out.line(f"{name} works")
     else:
-        _diagnosed(view, out.line)
+        diagnosed(view, out.line)
     return 0 if view.ok else 1
 
 
@@ -215,8 +223,8 @@ def trust(call: Call, name: str, account: str | None, no_test: bool) -> None:
     """Accept the certificate that it shows now in the place of the pinned one."""
     from waypost.desk.connection import trial
 
-    with _told(call, "nothing was changed"):
-        view = trial.trust(call.desk(), _trial(call, test=not no_test), name, account=account)
+    with told(call, "nothing was changed"):
+        view = trial.trust(call.desk(), trial_of(call, test=not no_test), name, account=account)
     if not call.json:
         out.line(f"was  {out.plain(view.old)}")
         out.line(f"now  {view.new}")
@@ -252,58 +260,8 @@ def detect(call: Call, address: str) -> None:
         out.line(f"- {hint}")
 
 
-def _trial(call: Call, *, test: bool = True, say: Callable[[str], None] = out.note) -> Any:
-    """How a server is tried here; each step is shown as it ends, unless it is all one JSON."""
-    from waypost.clock import SystemClock
-    from waypost.desk.connection.trial import Trial
-    from waypost.transport.check.run import Setup
-    from waypost.transport.link.guard import make_guard
-
-    config = call.config
-    guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
-
-    def told(step: Any) -> None:
-        if not call.json:
-            sign = "ok  " if step.ok else "FAIL"
-            say(f"{sign} {step.name:<11} {step.ms:>6} ms  {step.detail}".rstrip())
-
-    return Trial(Setup(config.hostname, guard, SystemClock()), told, test)
-
-
-@contextlib.contextmanager
-def _told(call: Call, after: str) -> Iterator[None]:
-    """A failed test is shown in full, and is exit 1."""
-    from waypost.desk.connection.views import TestFailed
-
-    try:
-        yield
-    except TestFailed as failed:
-        if call.json:
-            call.thing(failed.view)
-        else:
-            _diagnosed(failed.view, out.note)
-        forbidden = failed.view.diagnosis == "address_not_allowed"
-        out.note(f"waypost: {failed.public} ({'not saved' if forbidden else after})")
-        raise click.exceptions.Exit(1) from None
-
-
-def _diagnosed(view: Any, say: Callable[[str], None]) -> None:
-    """A diagnosis in plain words."""
-    say(f"{view.diagnosis}: {view.title}")
-    say("Likely causes:")
-    for number, cause in enumerate(view.causes, 1):
-        say(f"  {number}. {cause}")
-    say(f"What to do: {view.fix}")
-    for place in view.would_work:
-        say(f"Would work: port {place.port} with encryption {place.encryption}")
-    if view.transcript:
-        say("Transcript:")
-        for line in view.transcript.splitlines():
-            say(f"  {line}")
-
-
 def _said(context: click.Context, flags: dict[str, Any]) -> Any:
-    from waypost.desk.upstreams import Fields
+    from waypost.desk.connection.edits import Fields
     from waypost.upstream.settings import Form
 
     beside = {name: flags[name] for name in _BESIDE if said(context, name)}

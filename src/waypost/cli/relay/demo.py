@@ -32,6 +32,7 @@ from waypost.clock import SystemClock
 from waypost.config import Config, Listen
 from waypost.core.errors import ConfigError, Secret
 from waypost.desk import accounts, keys, logs, secrets, upstreams
+from waypost.desk.connection.edits import Fields
 from waypost.desk.office import Desk
 from waypost.listeners import Sockets, bind
 from waypost.upstream.settings import Form
@@ -131,7 +132,7 @@ def make_desk(config: Config) -> Desk:
 def _furnish(desk: Desk, catcher_port: int) -> str:
     """An account with credits, a key, and the catcher as the upstream; the key's secret."""
     accounts.create(desk, "demo", credits=CREDITS, rate_limit=None)
-    fields = upstreams.Fields(
+    fields = Fields(
         form=Form(host="127.0.0.1", port=catcher_port, encryption="none", username="demo"),
         sender=SENDER,
         password=Secret("demo"),

@@ -15,9 +15,10 @@ from msgspec import UNSET
 from waypost.core.address import Address
 from waypost.core.address import parse as parse_address
 from waypost.core.errors import UsageError, WrongState
-from waypost.core.upstream import Encryption, Upstream, Validate
+from waypost.core.upstream import Encryption, Login, Upstream, Validate
 from waypost.desk import upstreams
 from waypost.desk.connection import pace
+from waypost.desk.connection.edits import Fields
 from waypost.desk.connection.views import (
     StepView,
     TestFailed,
@@ -27,7 +28,6 @@ from waypost.desk.connection.views import (
     view_of,
 )
 from waypost.desk.office import Desk, account_of, address_of, asker, name_of, shown
-from waypost.desk.upstreams import Fields
 from waypost.desk.views import UpstreamView
 from waypost.store.read import people
 from waypost.transport.check.allowed import forbidden
@@ -92,7 +92,8 @@ def change(
     """`upstreams.change`; what touches the connection is tested first, as in `add`."""
     was = upstreams.show(desk, name, account=account)
     touched = any(getattr(fields.form, field) is not UNSET for field in _TOUCHING)
-    touched = touched or fields.password is not UNSET or fields.sender is not UNSET
+    said = (fields.password, fields.login, fields.sender)
+    touched = touched or any(field is not UNSET for field in said)
     if touched and (trial.test or was.account is not None):
         made = upstreams.draft(desk, name, fields, account=account)
         bound = parse_address(was.senders[0]) if was.senders else None
@@ -134,6 +135,8 @@ def _proved(
         _guarded(trial, made)
         return fields
     sender = bound if fields.sender is UNSET else address_of(fields.sender, "sender")
+    if made.login is Login.XOAUTH2 and not made.username:
+        sender = None  # nobody is let in before it is connected
     view = _tried(desk, trial, made, Wanted(sender))
     if not view.ok:
         raise TestFailed(view)

@@ -102,7 +102,18 @@ def token_used(look: Look, token_id: int, at_ms: int) -> None:
 def drop_upstream(look: Look, upstream_id: int) -> None:
     """Removes an upstream that no sender is bound to; who fell back to it no longer does."""
     look.run("UPDATE upstream SET fallback_id = NULL WHERE fallback_id = ?", (upstream_id,))
+    look.run("DELETE FROM consent WHERE upstream_id = ?", (upstream_id,))
     look.run("DELETE FROM upstream WHERE id = ?", (upstream_id,))
+
+
+def ask_consent(look: Look, columns: dict[str, Value], oldest_ms: int) -> None:
+    """Keeps one that is asked for (columns of its table); lets go of those from before then."""
+    look.run("DELETE FROM consent WHERE at < ?", (oldest_ms,))
+    insert(look, "consent", columns)
+
+
+def end_consent(look: Look, state: bytes) -> None:
+    look.run("DELETE FROM consent WHERE state = ?", (state,))
 
 
 def due_now(look: Look, sender_ids: list[int], now_ms: int) -> tuple[int, int]:

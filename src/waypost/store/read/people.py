@@ -7,7 +7,15 @@ sealed).
 from __future__ import annotations
 
 from waypost.core.errors import Secret
-from waypost.core.upstream import Encryption, Health, Limits, Upstream, UpstreamState, Validate
+from waypost.core.upstream import (
+    Encryption,
+    Health,
+    Limits,
+    Login,
+    Upstream,
+    UpstreamState,
+    Validate,
+)
 from waypost.store.read.book import Look, Value
 from waypost.store.read.rows import AccountRow, KeyRow, LedgerRow, SenderRow, UpstreamRow
 
@@ -24,7 +32,8 @@ UPSTREAM = (
     "SELECT u.id, u.account_id, a.name, u.name, u.host, u.port, u.encryption, u.username,"
     " u.password, u.validate, u.pin, u.preset, u.fallback_id, f.name, u.edition, u.connections,"
     " u.per_connection, u.per_minute, u.recipients, u.daily_cap, u.state, u.reason, u.since,"
-    " u.probe_at, u.probes, u.last_success, u.created_at FROM upstream u"
+    " u.probe_at, u.probes, u.last_success, u.created_at, u.login, u.oauth, u.last_error"
+    " FROM upstream u"
     " LEFT JOIN account a ON a.id = u.account_id LEFT JOIN upstream f ON f.id = u.fallback_id"
 )
 SENDER = (
@@ -147,15 +156,31 @@ def as_upstream(row: UpstreamRow, password: Secret | None) -> Upstream:
             last_success_ms=row.last_success,
         ),
         created_at_ms=row.created_at,
+        login=Login(row.login),
     )
 
 
-def sealed(look: Look) -> list[tuple[int, bytes]]:
-    """(id, sealed password) of every upstream that has one."""
+def sealed(look: Look) -> list[tuple[int, bytes | None, bytes | None]]:
+    """(id, sealed password, sealed grant) of every upstream that has one of them."""
     return [
-        (row[0], row[1])
-        for row in look.tuples("SELECT id, password FROM upstream WHERE password IS NOT NULL")
+        (row[0], row[1], row[2])
+        for row in look.tuples(
+            "SELECT id, password, oauth FROM upstream"
+            " WHERE password IS NOT NULL OR oauth IS NOT NULL"
+        )
     ]
+
+
+def grant(look: Look, upstream_id: int) -> bytes | None:
+    """The sealed grant of an upstream, None where it has none."""
+    found = look.tuples("SELECT oauth FROM upstream WHERE id = ?", (upstream_id,))
+    return found[0][0] if found else None
+
+
+def consent(look: Look, state: bytes) -> tuple[int, int, bytes] | None:
+    """(upstream, when, sealed) of the consent that was asked for with this state."""
+    found = look.tuples("SELECT upstream_id, at, sealed FROM consent WHERE state = ?", (state,))
+    return (found[0][0], found[0][1], found[0][2]) if found else None
 
 
 def key_owner(look: Look, key_id: int) -> int | None:

@@ -33,7 +33,7 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 
 class UpstreamRow(msgspec.Struct, frozen=True):
-    """`password` is sealed; `account` and `fallback` are names."""
+    """`password` and `oauth` are sealed; `account` and `fallback` are names."""
 
     id: int
     account_id: int | None
@@ -62,6 +62,9 @@ class UpstreamRow(msgspec.Struct, frozen=True):
     probes: int
     last_success: int
     created_at: int
+    login: str
+    oauth: bytes | None
+    last_error: str
 
 
 class SenderRow(msgspec.Struct, frozen=True):

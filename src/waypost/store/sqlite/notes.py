@@ -28,8 +28,9 @@ INSERT_REFUSAL = (
 COUNT_REFUSAL = "UPDATE refusal SET count = count + ? WHERE id = ?"
 UPDATE_USED = "UPDATE api_key SET last_used_at = ? WHERE id = ?"
 UPDATE_HEALTH = (
-    "UPDATE upstream SET state = ?, reason = ?, since = ?, probe_at = ?, probes = ?,"
-    " last_success = ? WHERE id = ? AND edition = ?"
+    "UPDATE upstream SET state = ?1, reason = ?2, since = ?3, probe_at = ?4, probes = ?5,"
+    " last_success = ?6, last_error = iif(?2 <> '', ?2, last_error)"
+    " WHERE id = ?7 AND edition = ?8"
 )
 UPDATE_PIN = "UPDATE upstream SET pin = ? WHERE id = ? AND edition = ?"
 DELETE_NOTICE = "DELETE FROM notice WHERE message_id = ?"

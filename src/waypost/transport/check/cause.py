@@ -12,6 +12,7 @@ from waypost.core.reply import Reply, Stage
 from waypost.core.upstream import Encryption, Upstream
 from waypost.transport import trouble
 from waypost.transport.check.watch import Watched
+from waypost.transport.oauth.tokens import NoToken
 from waypost.transport.trouble import (
     AddressRefused,
     CertificateRefused,
@@ -79,6 +80,8 @@ def of_error(error: BaseException, watched: Watched, upstream: Upstream) -> Seen
         step, fault = Step.CERTIFICATE, Fault.CERTIFICATE
     elif isinstance(cause, LoginImpossible):
         fault = Fault.NO_STARTTLS
+    elif isinstance(cause, NoToken):
+        fault = Fault.NO_TOKEN
     elif isinstance(cause, NoMechanism):
         fault = Fault.NO_LOGIN
     elif step is Step.CONNECT and isinstance(cause, OSError):

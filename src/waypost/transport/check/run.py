@@ -18,12 +18,13 @@ from waypost.core.reply import Reply, Stage, printable
 from waypost.core.upstream import Encryption, Upstream, Validate
 from waypost.transport.check import others
 from waypost.transport.check.cause import of_error, of_reply
-from waypost.transport.check.mask import masker
 from waypost.transport.check.others import OTHERS, Place
 from waypost.transport.check.watch import StepDone, Watched, WatchedSession, farewell
 from waypost.transport.link.connect import Dialer, SignedIn
 from waypost.transport.link.guard import Guard
+from waypost.transport.link.mask import masker
 from waypost.transport.link.stream import Stream, Timeouts
+from waypost.transport.oauth.tokens import Tokens
 from waypost.transport.trouble import Lost, TransportError
 from waypost.upstream.diagnosis import CONNECTION_FAILURES, Fault, Finding, Seen, Step, diagnose
 from waypost.wire.errors import ProtocolError
@@ -59,10 +60,13 @@ class Setup(msgspec.Struct, frozen=True):
     times: Times = Times()
     authorities: str | None = None
     others: tuple[Place, ...] = OTHERS
+    tokens: Tokens | None = None
 
     def dialer(self, times: Times | None = None) -> Dialer:
         timeouts = (times or self.times).timeouts()
-        return Dialer(self.hostname, self.guard, timeouts, self.authorities, self.clock)
+        return Dialer(
+            self.hostname, self.guard, timeouts, self.authorities, self.clock, self.tokens
+        )
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -19,8 +19,9 @@ from waypost.transport.link.connect import Dialer, Found
 from waypost.transport.link.stream import Stream
 from waypost.transport.trouble import Lost
 from waypost.upstream.diagnosis import Step
-from waypost.wire.client import ClientSession, command
+from waypost.wire.client import ClientSession
 from waypost.wire.events import Broken, ClientEvent, MessageDone
+from waypost.wire.lines import command
 
 QUIT_S = 1.0  # nobody needs the answer
 _TURNS = 3  # of the loop, until an aborted TLS connection has let go of its socket

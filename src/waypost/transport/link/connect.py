@@ -20,11 +20,13 @@ import msgspec
 from waypost.clock import Clock, SystemClock
 from waypost.core.errors import Secret, WaypostError
 from waypost.core.reply import Stage
-from waypost.core.upstream import Encryption, Upstream, Validate
+from waypost.core.upstream import Encryption, Login, Upstream, Validate
 from waypost.transport import trouble
 from waypost.transport.link import tls
 from waypost.transport.link.guard import Guard
+from waypost.transport.link.mask import Mask, masker
 from waypost.transport.link.stream import Stream, Timeouts
+from waypost.transport.oauth.tokens import NoToken, Tokens
 from waypost.transport.trouble import (
     AddressRefused,
     CertificateRefused,
@@ -54,6 +56,7 @@ class Dialer:
     """Makes connections. `hostname` is said in EHLO, `authorities` a PEM file of further roots.
 
     `clock` is for time-outs alone, which are of the real world even where the queue's time is not.
+    `tokens`: where those of upstreams whose login is by token come from.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class Dialer:
         timeouts: Timeouts | None = None,
         authorities: str | None = None,
         clock: Clock | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
+        self.tokens = tokens
         self.timeouts = timeouts or Timeouts()
         self.monotonic = (clock or SystemClock()).monotonic
         self._hostname = hostname
@@ -77,9 +82,25 @@ class Dialer:
     async def sign_in(
         self, upstream: Upstream, contexts: tls.Contexts, saying: Saying | None = None
     ) -> SignedIn:
-        """Connects, protects, logs in. `saying` is told of each stage as it begins."""
-        trust = tls.trust_of(upstream.validate, upstream.pin)
+        """Connects, protects, logs in. `saying` is told of each stage as it begins.
+
+        A token that the server no longer takes is renewed once, and all begins anew.
+        """
         attempt = _Opening(self, upstream, contexts, saying)
+        try:
+            return await self._trusting(attempt)
+        except TransportError as error:
+            if attempt.kept_token is None or not _login_refused(error):
+                raise
+            refused = attempt.kept_token
+        assert self.tokens is not None
+        await self.tokens.refused(upstream, refused)
+        return await self._trusting(attempt)
+
+    async def _trusting(self, attempt: _Opening) -> SignedIn:
+        """What `auto` does where nothing is pinned yet: it asks less of the certificate."""
+        upstream = attempt.upstream
+        trust = tls.trust_of(upstream.validate, upstream.pin)
         try:
             return await attempt.run(trust)
         except TransportError as error:
@@ -90,7 +111,7 @@ class Dialer:
             weaker = tls.weaker(cause)
             if weaker is None:
                 raise
-        return await _Opening(self, upstream, contexts, saying).run(weaker)
+        return await attempt.run(weaker)
 
     async def resolve(self, upstream: Upstream) -> list[Found]:
         """The addresses that may be connected to; raises `AddressRefused`, OSError."""
@@ -113,7 +134,10 @@ class Dialer:
 
 
 class _Opening:
-    """One way in, from the first packet to the login."""
+    """One way in, from the first packet to the login; each `run` begins anew.
+
+    `kept_token`: the one that was used, where it was not got just then.
+    """
 
     def __init__(
         self,
@@ -122,14 +146,17 @@ class _Opening:
         contexts: tls.Contexts,
         saying: Saying | None,
     ) -> None:
+        self.upstream = upstream
+        self.kept_token: Secret | None = None
         self._dialer = dialer
-        self._upstream = upstream
         self._contexts = contexts
         self._saying = saying
         self._stage = Stage.CONNECT
         self._stream: Stream | None = None
+        self._veil: Mask = str
 
     async def run(self, trust: tls.Trust) -> SignedIn:
+        self._stream = self.kept_token = None
         try:
             stream = await self._open(trust)
             pin = self._judge(stream, trust)
@@ -137,10 +164,11 @@ class _Opening:
             if stream.pending or not stream.usable:
                 raise Lost(self._stage, "the upstream spoke out of turn")
         except BaseException as error:
-            transcript = self._end()
+            transcript, veil = self._end(), self._veil
             if not isinstance(error, OSError | WaypostError | EOFError):
                 raise
             known = trouble.of_exception(self._stage, error)
+            known = msgspec.structs.replace(known, reason=veil(known.reason))
             failed = TransportError(known.stage, known.reason, known)
             failed.transcript = transcript
             raise failed from error
@@ -159,11 +187,12 @@ class _Opening:
             self._saying(stage)
 
     async def _open(self, trust: tls.Trust) -> Stream:
-        upstream = self._upstream
+        upstream = self.upstream
         self._at(Stage.CONNECT)
         async with asyncio.timeout(self._dialer.timeouts.connect_s):
             sock = await self._connect()
         session = self._dialer.session(upstream.encryption)
+        session.veil = self._veil = self._masker()
         stream = self._stream = Stream(session, self._dialer.timeouts, self._dialer.monotonic)
         loop = asyncio.get_running_loop()
         if upstream.encryption is Encryption.TLS:
@@ -185,7 +214,7 @@ class _Opening:
 
     async def _connect(self) -> socket.socket:
         """A socket connected to the first address that answers, all of them checked before."""
-        places = await self._dialer.resolve(self._upstream)
+        places = await self._dialer.resolve(self.upstream)
         failure: OSError | None = None
         for place in places:
             limit = ADDRESS_S if len(places) > 1 else None
@@ -209,7 +238,7 @@ class _Opening:
             stream.transport,
             stream,
             self._contexts.get(trust),
-            server_hostname=_server_name(self._upstream.host),
+            server_hostname=_server_name(self.upstream.host),
             ssl_handshake_timeout=min(HANDSHAKE_S, self._dialer.timeouts.reply_s),
         )
         if transport is None:
@@ -222,7 +251,7 @@ class _Opening:
 
     def _judge(self, stream: Stream, trust: tls.Trust) -> str:
         """Compares or decides the pin of `auto`; raises `CertificateRefused`."""
-        upstream = self._upstream
+        upstream = self.upstream
         if upstream.encryption is Encryption.NONE or upstream.validate is not Validate.AUTO:
             return ""
         assert stream.transport is not None
@@ -239,13 +268,32 @@ class _Opening:
             raise CertificateRefused(Stage.HANDSHAKE, str(error)) from error
 
     async def _login(self, stream: Stream) -> None:
-        upstream = self._upstream
+        upstream = self.upstream
         if not upstream.username:
             return
         self._at(Stage.AUTH)
-        stream.session.login(upstream.username, upstream.password or Secret(""))
+        if upstream.login is Login.XOAUTH2:
+            token = await self._token()
+            stream.session.veil = self._veil = self._masker(token)
+            stream.session.login_with_token(upstream.username, token)
+        else:
+            stream.session.login(upstream.username, upstream.password or Secret(""))
         stream.flush()
         await self._expect(stream, LoggedIn)
+
+    async def _token(self) -> Secret:
+        tokens = self._dialer.tokens
+        if tokens is None:
+            raise NoToken(Stage.AUTH, "logins by token are not possible here")
+        token, fresh = await tokens.token(self.upstream)
+        self.kept_token = None if fresh else token
+        return token
+
+    def _masker(self, token: Secret | None = None) -> Mask:
+        tokens = self._dialer.tokens
+        if token is None and tokens is not None:
+            token = tokens.known(self.upstream)
+        return masker(self.upstream, *(() if token is None else (token,)))
 
     async def _expect(self, stream: Stream, kind: type[ClientEvent]) -> None:
         event = await stream.event()
@@ -253,6 +301,12 @@ class _Opening:
             raise Refused(event.stage, event.reply)
         if not isinstance(event, kind):
             raise Lost(self._stage, "the upstream spoke out of turn")
+
+
+def _login_refused(error: TransportError) -> bool:
+    """RFC 4954 6: a 5yz at AUTH."""
+    cause = error.__cause__
+    return isinstance(cause, Refused) and cause.stage is Stage.AUTH and cause.reply.permanent
 
 
 async def _reach(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
