@@ -36,6 +36,7 @@ class TokenBook:
     rotate: bool = False
     slow_s: float = 0.0
     answer: tuple[int, str] | Callable[[Form], tuple[int, str]] | None = None
+    location: str = ""  # where a 3yz answer sends its client
     public_key: rsa.RSAPublicKey | None = None
     valid: set[str] = field(default_factory=set)
     refreshes: set[str] = field(default_factory=set)
@@ -182,6 +183,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def reply(self, status: int, body: str) -> None:
         self.send_response(status)
+        if self.book.location:
+            self.send_header("Location", self.book.location)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body.encode())))
         self.end_headers()

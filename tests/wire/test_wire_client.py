@@ -439,3 +439,61 @@ def test_misuse_is_the_callers_error() -> None:
     sent(client)
     with pytest.raises(ValueError, match="under way"):
         client.quit()
+
+
+OFFERS = b"250-up.example\r\n250 AUTH LOGIN PLAIN XOAUTH2\r\n"
+FRAME = b"dXNlcj11c2VyAWF1dGg9QmVhcmVyIHRvawEB"  # user=user^Aauth=Bearer tok^A^A
+
+
+def test_a_token_goes_with_the_command() -> None:
+    client = ready(OFFERS)
+    client.login_with_token("user", Secret("tok"))
+    assert client.take_output() == b"AUTH XOAUTH2 " + FRAME + b"\r\n"
+    assert client.receive(b"235 welcome\r\n") == [LoggedIn(Reply(235, ("welcome",)))]
+    assert "tok" not in client.transcript.text()
+    assert FRAME.decode() not in client.transcript.text()
+
+
+def test_a_refused_token_is_answered_with_an_empty_line() -> None:
+    client = ready(OFFERS)
+    client.login_with_token("user", Secret("tok"))
+    client.take_output()
+    assert client.receive(b"334 eyJzdGF0dXMiOiI0MDEifQ==\r\n") == []
+    assert client.take_output() == b"\r\n"
+    assert client.receive(b"535 5.7.8 no\r\n") == [Declined(Stage.AUTH, Reply(535, ("5.7.8 no",)))]
+
+
+def test_an_empty_challenge_asks_for_the_token_once_more() -> None:
+    client = ready(OFFERS)
+    client.login_with_token("user", Secret("tok"))
+    client.take_output()
+    client.receive(b"334 \r\n")
+    assert client.take_output() == FRAME + b"\r\n"
+    for _ in range(2):
+        client.receive(b"334 e30=\r\n")
+    assert client.take_output() == b"\r\n*\r\n"
+
+
+def test_what_no_token_can_be() -> None:
+    with pytest.raises(NoMechanism):
+        ready().login_with_token("user", Secret("tok"))
+    for user, token in (("u\x01", "tok"), ("user", "t\x01ok"), ("user", "t\r\nok")):
+        with pytest.raises(ProtocolError):
+            ready(OFFERS).login_with_token(user, Secret(token))
+
+
+def test_what_a_server_repeats_is_veiled_but_read_as_it_was_said() -> None:
+    client = ready(b"250-up.example\r\n250-AUTH PLAIN\r\n250 SIZE 7\r\n")
+    client.veil = lambda text: text.replace("sesame", "***")
+    client.login("user", Secret("sesame"))
+    client.take_output()
+    (event,) = client.receive(b"535 5.7.8 sesame is wrong\r\n")
+    assert event == Declined(Stage.AUTH, Reply(535, ("5.7.8 *** is wrong",)))
+    assert "sesame" not in client.transcript.text()
+    client = ready()
+    client.veil = lambda text: text.replace("PLAIN", "***").replace("sesame", "***")
+    client.login("user", Secret("sesame"))
+    client.take_output()
+    (event,) = client.receive(b"sesame is not SMTP\r\n")
+    assert isinstance(event, Broken)
+    assert "sesame" not in event.error.public
