@@ -77,3 +77,10 @@ def show(
         burn=burn,
         days_left=left,
     )
+
+
+def recipients_today(desk: Desk, account: str) -> int:
+    """Recipients accepted since midnight UTC, by the count that is kept: reads no message."""
+    with desk.reading() as look:
+        row = account_of(look, account)
+        return tally.days(look, row.id, desk.today(), 1)[0].accepted

@@ -10,7 +10,7 @@ import os
 import resource
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from waypost.config import Config
 from waypost.core.errors import ConfigError, StoreAway, WaypostError
@@ -71,28 +71,22 @@ def disk(config: Config) -> Iterator[Finding]:
         yield Finding.of("disk", State.OK, found)
 
 
-def store(desk: Desk, config: Config) -> Iterator[Finding]:
-    """The database file, then the ledger and the queue in it, then the ways out."""
+def store(desk: Desk, config: Config, *, whole: bool = True) -> Iterator[Finding]:
+    """The database file, then the ledger and the queue in it (`whole`), then the ways out."""
     if not desk.exists():
         yield Finding.of(
             "store", State.WARNING, "there is no store yet", "`waypost serve` makes one"
         )
         return
     try:
-        wrong = quick_check(config.data)
-        if wrong:
-            yield Finding.of("store", State.ERROR, wrong, "restore the last good backup")
-            return
-        yield Finding.of("store", State.OK, "the file is whole")
-        failed = [check for check in office.audit(desk).checks if not check.ok]
+        if whole:
+            broken = yield from _proven(desk, config)
+            if broken:
+                return
         servers = upstreams.list_(desk, limit=0)
     except WaypostError as error:
         yield Finding.of("store", State.ERROR, error.public, "see the log of the relay")
         return
-    for check in failed:
-        yield Finding.of("audit", State.ERROR, f"{check.name}: {check.detail}", "`waypost audit`")
-    if not failed:
-        yield Finding.of("audit", State.OK, "the ledger and the queue add up")
     for server in servers:
         if server.state != "ok":
             yield Finding.of(
@@ -110,6 +104,21 @@ def store(desk: Desk, config: Config) -> Iterator[Finding]:
         )
     elif all(server.state == "ok" for server in servers):
         yield Finding.of("upstreams", State.OK, f"{len(servers)}, all in order")
+
+
+def _proven(desk: Desk, config: Config) -> Generator[Finding, None, bool]:
+    """The file and its sums; whether the file is broken, so that nothing else can be read."""
+    wrong = quick_check(config.data)
+    if wrong:
+        yield Finding.of("store", State.ERROR, wrong, "restore the last good backup")
+        return True
+    yield Finding.of("store", State.OK, "the file is whole")
+    failed = [check for check in office.audit(desk).checks if not check.ok]
+    for check in failed:
+        yield Finding.of("audit", State.ERROR, f"{check.name}: {check.detail}", "`waypost audit`")
+    if not failed:
+        yield Finding.of("audit", State.OK, "the ledger and the queue add up")
+    return False
 
 
 def sealing_keys(config: Config) -> Iterator[Finding]:

@@ -15,8 +15,8 @@ from waypost.desk.care.finding import Finding, State
 from waypost.desk.office import Desk
 
 
-def findings(desk: Desk, config: Config) -> Iterator[Finding]:
-    """One by one."""
+def findings(desk: Desk, config: Config, *, whole: bool = True) -> Iterator[Finding]:
+    """One by one. `whole`: also what reads the whole store."""
     yield Finding.of("config", State.OK, str(config.source or "no file: all defaults"))
     steps: list[Callable[[], Iterator[Finding]]] = []
     if not config.data.is_dir():
@@ -30,7 +30,7 @@ def findings(desk: Desk, config: Config) -> Iterator[Finding]:
         steps = [
             lambda: checks.data(config),
             lambda: checks.disk(config),
-            lambda: checks.store(desk, config),
+            lambda: checks.store(desk, config, whole=whole),
             lambda: checks.sealing_keys(config),
         ]
     now_ms = desk.clock.wall_ms()

@@ -11,7 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, UnsetType
 
 from waypost.core.errors import UsageError, WaypostError
-from waypost.desk import accounts
+from waypost.desk import accounts, statement
 from waypost.desk.access import members
 from waypost.desk.access.roles import Role
 from waypost.desk.care import report
@@ -19,7 +19,7 @@ from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.failing import status_of
 from waypost.pages.frame.frame import Frame
 
-SHOWN = 500
+SHOWN = 100
 
 
 class Operator:
@@ -35,6 +35,7 @@ class Operator:
         return [
             frame.get("/operator", show, top),
             frame.get("/operator/health", self.health, top, slow=True),
+            frame.post("/operator/health", self.proof, "prove the store", top, slow=True),
             frame.get(one, account, top),
             frame.post("/operator/accounts", create, "create account", top, subject=name),
             frame.post(one, change, "change account", top, subject=name),
@@ -43,9 +44,14 @@ class Operator:
         ]
 
     def health(self, ask: Ask) -> Answer:
-        """What `waypost doctor` says."""
+        """What `waypost doctor` says, without what reads the whole store."""
+        found = list(report.findings(ask.desk, self._frame.config, whole=False))
+        return ask.page("operator/health.html", findings=found, whole=False)
+
+    def proof(self, ask: Ask) -> Answer:
+        """All of it."""
         found = list(report.findings(ask.desk, self._frame.config))
-        return ask.page("operator/health.html", findings=found)
+        return ask.page("operator/health.html", findings=found, whole=True)
 
 
 def show(ask: Ask, status: int = 200, error: str = "") -> Answer:
@@ -73,7 +79,8 @@ def account(ask: Ask, status: int = 200, error: str = "") -> Answer:
     return ask.page(
         "operator/account.html",
         status,
-        use=accounts.use(ask.desk, name),
+        of=accounts.show(ask.desk, name),
+        today=statement.recipients_today(ask.desk, name),
         members=members.list_(ask.desk, account=name),
         error=error,
     )

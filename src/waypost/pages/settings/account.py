@@ -8,7 +8,7 @@ from __future__ import annotations
 from litestar.handlers import HTTPRouteHandler
 
 from waypost.core.errors import WaypostError
-from waypost.desk import accounts, senders
+from waypost.desk import accounts, senders, statement
 from waypost.desk.access.roles import Role
 from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.failing import status_of
@@ -27,13 +27,12 @@ def handlers(frame: Frame) -> list[HTTPRouteHandler]:
 
 def show(ask: Ask, status: int = 200, error: str = "") -> Answer:
     if ask.account is None:
-        return ask.page("settings/account.html", status, of=None, use=None, senders=[], error=error)
-    use = accounts.use(ask.desk, ask.account)
+        return ask.page("settings/account.html", status, of=None, today=0, senders=[], error=error)
     return ask.page(
         "settings/account.html",
         status,
-        of=use.account,
-        use=use,
+        of=accounts.show(ask.desk, ask.account),
+        today=statement.recipients_today(ask.desk, ask.account),
         senders=senders.list_(ask.desk, account=ask.account, limit=SENDERS),
         error=error,
     )

@@ -14,7 +14,7 @@ from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.frame import Frame
 from waypost.pages.settings.ready_lines import base_of, lines_for
 
-SHOWN = 200
+SHOWN = 100
 ANY_SENDER = "you@example.com"
 
 

@@ -15,7 +15,7 @@ from waypost.pages.frame.failing import status_of
 from waypost.pages.frame.frame import Frame
 from waypost.pages.settings.ready_lines import base_of
 
-SHOWN = 200
+SHOWN = 100
 LINES = 100
 
 
