@@ -229,7 +229,8 @@ class App:
             *openapi.handlers(__version__),
             *site.handlers(frame),
         ]
-        web = WebListener(handlers, list(self._config.listen.trusted_proxies))
+        proxies = list(self._config.listen.trusted_proxies)
+        web = WebListener(handlers, proxies, frame.lost)
         web.start(self._sockets.http)
         self._parts.push_async_callback(web.close)
         self._parts.callback(frame.close)

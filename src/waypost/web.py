@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ import uvicorn
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from waypost.log import get
@@ -193,12 +194,31 @@ def _following(certificate: HasContext) -> ssl.SSLContext:
     return context
 
 
+Lost = Callable[[Request[Any, Any, Any], Failure], ASGIResponse]
+
+
+def _for_people(request: Request[Any, Any, Any]) -> bool:
+    """Whether a browser asks for a page, and no program for the API."""
+    path = request.scope["path"]
+    return "text/html" in request.headers.get("accept", "") and not path.startswith("/api/")
+
+
 class WebListener:
-    """Runs an application on bound sockets until `close`."""
+    """Runs an application on bound sockets until `close`. `lost` makes the page of an address where
+    there is nothing; without it that is JSON for browsers too.
+    """
 
     def __init__(
-        self, handlers: Sequence[HTTPRouteHandler], trusted_proxies: Sequence[str]
+        self,
+        handlers: Sequence[HTTPRouteHandler],
+        trusted_proxies: Sequence[str],
+        lost: Lost | None = None,
     ) -> None:
+        def nowhere(request: Request[Any, Any, Any], error: HTTPException) -> Any:
+            if lost is not None and error.status_code in (404, 405) and _for_people(request):
+                return lost(request, failure_of(error.status_code))
+            return _framework(request, error)
+
         self._application = Litestar(
             route_handlers=list(handlers),
             openapi_config=None,
@@ -206,7 +226,7 @@ class WebListener:
             request_max_body_size=BODY_OCTETS,
             exception_handlers={
                 Failure: _failed,
-                HTTPException: _framework,
+                HTTPException: nowhere,
                 Exception: _broke,
             },
         )

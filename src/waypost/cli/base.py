@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pwd
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from waypost.core.errors import NotFound, Secret
 
 if TYPE_CHECKING:
     from waypost.config import Config
-    from waypost.desk.office import Desk
+    from waypost.desk.office import Desk, Hand
 
 PASSWORD_OCTETS = 4096
 _LATER = (
@@ -82,6 +83,7 @@ class Call:
             body_ms=config.keep.body_ms,
             failed_body_ms=config.keep.failed_body_ms,
             create=config.data_told,
+            hand=_hand(),
         )
         if not config.data_told and not desk.exists():
             raise NotFound(no_place(config.data))
@@ -100,6 +102,27 @@ class Call:
             out.json(views)
         else:
             out.table(views, columns, empty)
+
+
+def _hand() -> Hand:
+    """The command that runs, for the audit trail: its name and its arguments, never its options
+    but the account's.
+    """
+    from waypost.desk.office import Hand
+
+    context = click.get_current_context()
+    deed = context.command_path.partition(" ")[2]
+    named = {p.name or "" for p in context.command.params if isinstance(p, click.Argument)}
+    given = [str(context.params[name]) for name in sorted(named) if context.params.get(name)]
+    account = context.params.get("account")
+    if account is None and deed.split(" ")[0] in ("account", "credits"):
+        account = context.params.get("name") or context.params.get("account")
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    subject = "".join(c if c.isprintable() else "?" for c in " ".join(given))
+    return Hand(actor=f"{user}, command line", deed=deed, subject=subject[:300], account=account)
 
 
 def no_place(data: Path) -> str:

@@ -161,6 +161,11 @@ class Frame:
         )
         return made.encode("utf-8", "replace")
 
+    def lost(self, request: Request[Any, Any, Any], failure: Failure) -> ASGIResponse:
+        """The page of an address where there is nothing."""
+        failure.text = "There is nothing at this address."
+        return self._failed(self._nobody(request, entry.login_of(request)), failure)
+
     def _handler(self, rule: Rule, screen: Screen) -> Callable[..., Any]:
         async def handler(request: Request[Any, Any, Any]) -> ASGIResponse:
             login = entry.login_of(request)

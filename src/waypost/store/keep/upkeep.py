@@ -24,6 +24,7 @@ STEP_ROWS = 200
 SCANNED_ROWS = 2_000
 """Messages looked at in one step: not all that is old has ended."""
 DAY_MS = 86_400_000
+TRAIL_MS = 400 * DAY_MS  # the audit trail: a year and a bit
 PLACE_DAYS = 31
 RATE_WINDOW_MS = 60_000
 """The sliding window of the rate reads accepted messages: those stay, however little is kept."""
@@ -122,6 +123,7 @@ class Upkeep:
         for sql, bound in (
             ("refusal WHERE id IN (SELECT id FROM refusal WHERE at", self._keep.refusals_ms),
             ("event WHERE id IN (SELECT id FROM event WHERE at", self._keep.log_ms),
+            ("trail WHERE id IN (SELECT id FROM trail WHERE at", TRAIL_MS),
         ):
             values = (now_ms - bound, STEP_ROWS)
             done += look.run(f"DELETE FROM {sql} < ? LIMIT ?)", values)
