@@ -277,6 +277,8 @@ def postfix(folder: pathlib.Path) -> Relay:
         "queue_directory": str(queue),
         "data_directory": str(data),
         "relayhost": f"[127.0.0.1]:{SINK_PORT}",
+        "default_transport": "smtp",  # a "local only" set-up says error
+        "relay_transport": "relay",
         "inet_interfaces": "127.0.0.1",
         "inet_protocols": "ipv4",
         "maillog_file": "",
