@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import ssl
@@ -247,3 +248,30 @@ def test_secrets_are_never_shown(relay: Relay, recording: Recording, tmp_path: P
             octets = path.read_bytes()
             assert b"swordfish" not in octets, path
             assert key.encode() not in octets, path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_as_root_no_file_of_another_owner_s_data_becomes_root_s(
+    tmp_path: Path, workers: int
+) -> None:
+    """It serves as the owner, or says why it cannot; with root's port and root's certificate."""
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    relay = Relay(tmp_path / "relay", settings=f"workers = {workers}")
+    relay.data.mkdir(mode=0o700)
+    os.chown(relay.data, 12345, 12345)
+    try:
+        relay.start()
+    except AssertionError:
+        told = relay.log.read_text()
+        assert "belongs to user 12345, who cannot read" in told
+        assert "Traceback" not in told
+    else:
+        assert relay.cli("account", "create", "acme")["name"] == "acme"
+        status = Path(f"/proc/{relay.pid}/status").read_text()
+        assert "Uid:\t12345\t12345\t12345\t12345" in status
+        assert relay.stop() == 0
+    finally:
+        relay.stop()
+    assert {path.stat().st_uid for path in relay.data.rglob("*")} <= {12345}

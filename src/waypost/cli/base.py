@@ -20,7 +20,7 @@ import click
 from msgspec import UNSET, UnsetType
 
 from waypost.cli import out
-from waypost.core.errors import NotFound, Secret
+from waypost.core.errors import ConfigError, NotFound, Secret
 
 if TYPE_CHECKING:
     from waypost.config import Config
@@ -143,6 +143,27 @@ def become_owner(data: Path) -> None:
         os.setgroups([owner.st_gid])
         os.setegid(owner.st_gid)
         os.seteuid(owner.st_uid)
+
+
+def serve_as_owner(data: Path) -> None:
+    """As root: be the data directory's owner from now on, so that no file of the relay is root's.
+
+    Raises `ConfigError` where the owner cannot read this program: it could not go on with it.
+    """
+    if os.geteuid() != 0 or not data.is_dir():
+        return
+    owner = data.stat()
+    if owner.st_uid == 0:
+        return
+    os.setgroups([owner.st_gid])
+    os.setresgid(owner.st_gid, owner.st_gid, owner.st_gid)
+    os.setresuid(owner.st_uid, owner.st_uid, owner.st_uid)
+    for needed in (os.__file__, __file__):
+        if not os.access(needed, os.R_OK):
+            raise ConfigError(
+                f"the data directory {data} belongs to user {owner.st_uid}, who cannot read"
+                f" {needed}: install Waypost where that user can, or own the data directory"
+            )
 
 
 def _kept(context: click.Context, parameter: click.Parameter, value: Any) -> None:

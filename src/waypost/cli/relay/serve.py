@@ -19,7 +19,7 @@ import msgspec
 from waypost import log
 from waypost.app import STOP_S, App, make_desk
 from waypost.cli import out
-from waypost.cli.base import Call, Command, Number, pass_call
+from waypost.cli.base import Call, Command, Number, pass_call, serve_as_owner
 from waypost.clock import SystemClock
 from waypost.config import Config, load
 from waypost.core.errors import WaypostError
@@ -62,7 +62,9 @@ def run(main: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve(config: Config, read: Callable[[], Config], as_json: bool) -> int:
-    relay = Running(config, read, bind(config))
+    sockets = bind(config)  # ports below 1024 are root's to bind
+    serve_as_owner(config.data)
+    relay = Running(config, read, sockets)
     await relay.start()
     place = whereabouts(relay.app.places(), config)
     show(place, as_json)

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Callable
 
 from waypost import app, log
+from waypost.cli.base import serve_as_owner
 from waypost.cli.relay import serve
 from waypost.clock import SystemClock
 from waypost.config import Config
@@ -29,10 +30,11 @@ from waypost.workers import Parent
 def serve_several(config: Config, read: Callable[[], Config], as_json: bool = False) -> int:
     """Until SIGTERM; the exit code. Raises what keeps it from starting."""
     clock = SystemClock()
+    sockets = bind_each(config, config.workers)  # ports below 1024 are root's to bind
+    serve_as_owner(config.data)
     app.make_data(config.data)
     hold_serve(config.data)  # the workers inherit it: until the last has ended nobody else serves
     parent_lock = hold_parent(config.data)
-    sockets = bind_each(config, config.workers)
     open_migrated(config.data, create=True, serving=True).close()
     Turn(config.data).close()  # from now on everybody who writes takes turns
     certificate = app.load_certificate(config, clock)
