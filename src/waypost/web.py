@@ -12,7 +12,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 import uvicorn
@@ -20,6 +20,7 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from waypost.log import get
@@ -203,6 +204,21 @@ def _for_people(request: Request[Any, Any, Any]) -> bool:
     return "text/html" in request.headers.get("accept", "") and not path.startswith("/api/")
 
 
+def _head_as_get(application: ASGIApp) -> ASGIApp:
+    """What takes GET takes HEAD (RFC 9110 9.3.2): health checks ask so.
+
+    uvicorn, which keeps a scope of its own, leaves the body out.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = cast("dict[str, Any]", scope)
+        if asked.get("method") == "HEAD":
+            scope = cast("Scope", {**asked, "method": "GET"})
+        await application(scope, receive, send)
+
+    return answer
+
+
 class WebListener:
     """Runs an application on bound sockets until `close`. `lost` makes the page of an address where
     there is nothing; without it that is JSON for browsers too.
@@ -240,7 +256,7 @@ class WebListener:
         if not sockets:
             return
         config = uvicorn.Config(
-            self._application,
+            _head_as_get(self._application),
             http=_Protocol,
             ws="none",
             lifespan="off",

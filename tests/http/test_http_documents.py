@@ -46,6 +46,17 @@ def test_the_page_asks_nobody(house: Relay) -> None:
     assert not re.search(r"src=|@import|url\(|https?://", page)
 
 
+def test_head_is_get_without_its_body(house: Relay) -> None:
+    kept = http.client.HTTPConnection("127.0.0.1", house.http, timeout=10)
+    for path, status in (("/livez", 200), ("/readyz", 200), ("/openapi.json", 200), ("/no", 404)):
+        kept.request("HEAD", path)
+        answer = kept.getresponse()
+        assert (answer.status, answer.read()) == (status, b"")
+    kept.request("HEAD", SEND)
+    assert kept.getresponse().status == 405
+    kept.close()
+
+
 def test_over_tls(make_relay: Any, recording: Recording) -> None:
     port = free_port()
     relay: Relay = make_relay(tables={"listen": f'https = ["127.0.0.1:{port}"]'})

@@ -75,6 +75,15 @@ def test_no_new_line(shared: Client, book: Recording, place: str) -> None:
         assert not lines(message.octets) & {b"evil", b"bcc"}
 
 
+def test_a_field_left_empty_is_not_said(shared: Client, book: Recording) -> None:
+    empty: dict[str, Any] = {"cc": "", "bcc": " ", "replyTo": "", "attachments": [], "headers": {}}
+    assert shared.send(**empty).status == 200
+    assert book.messages[-1].recipients == ["ann@example.com"]
+    assert b"Cc:" not in book.messages[-1].octets
+    told = shared.send(to="")
+    assert (told.status, told.told["field"]) == (400, "to")
+
+
 def test_unpaired_surrogates(shared: Client, book: Recording) -> None:
     for place, half in itertools.product(FIELDS, ("\ud800", "\udfff", "a\udc00\ud800b")):
         body = {"to": "ann@example.com", "text": "x", **FIELDS[place](f"x{half}y")}

@@ -134,7 +134,7 @@ def _sender(draft: Draft, account_id: int, directory: Directory) -> tuple[Addres
 
 
 def _mailboxes(said: Many, field: str) -> list[Mailbox]:
-    texts = [said] if isinstance(said, str) else said or []
+    texts = ([said] if said.strip(" ") else []) if isinstance(said, str) else said or []
     found: list[Mailbox] = []
     for text in texts:
         _no_control(text, field, field)

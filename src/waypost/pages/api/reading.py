@@ -179,7 +179,8 @@ def _time(query: Query, field: str) -> int | None:
 
 
 def _failure(error: NotFound | UsageError | WrongState | StoreAway) -> Failure:
-    text = error.public[:1].upper() + error.public[1:]
+    named = isinstance(error, UsageError) and error.field  # it begins with a name or a value
+    text = error.public if named else error.public[:1].upper() + error.public[1:]
     match error:
         case NotFound():
             return Failure(404, "NOT_FOUND", text)
