@@ -22,7 +22,15 @@ PASSWORD_OR_OAUTH = ("plain", "login", "xoauth2")
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """One provider. `host` may hold {region} (the first of `regions` unless said) or {domain}, the
-    sender's; empty: the person names it. `mx`: ends of the MX names of domains that it hosts."""
+    sender's; empty: the person names it. `mx`: ends of the MX names of domains that it hosts.
+
+    What DNS says of it: `spf`, the domain to include ({region} as above); `dkim_selectors`, where
+    its keys usually stand; `dkim_cnames`, what stands there as a CNAME, where that is known without
+    asking the provider; `dkim_where`, the place that shows it. `signs_as`: the domain of its
+    signatures where that is never the sender's. `envelope`: the domain that it puts into MAIL FROM
+    in the place of the sender's, "" where it leaves it. `mx_record`: the MX of a domain that it
+    hosts. {domain} and {dashed} (with dashes for dots) are the sender's.
+    """
 
     name: str
     title: str
@@ -36,8 +44,14 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     hints: tuple[str, ...] = ()
     spf: str = ""
     dkim_selectors: tuple[str, ...] = ()
+    dkim_cnames: tuple[tuple[str, str], ...] = ()
+    dkim_where: str = ""
+    signs_as: str = ""
+    envelope: str = ""
     mx: tuple[str, ...] = ()
+    mx_record: str = ""
     source: str
+    dns_source: str = ""
 
     def host_for(self, domain: str, region: str = "") -> str:
         """The host for a sender's domain. Raises `UsageError` for a region it does not have."""
@@ -45,6 +59,13 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
             known = ", ".join(self.regions) or "no regions"
             raise UsageError(f"{self.title} has no region {region[:40]}: it has {known}", "region")
         return self.host.format(domain=domain, region=region or (self.regions or ("",))[0])
+
+    def spf_for(self, host: str) -> str:
+        """The domain to include for mail that goes out through `host`; "" where none is known."""
+        if "{region}" not in self.spf:
+            return self.spf
+        here = (r for r in self.regions if self.host.format(region=r, domain="") == host)
+        return self.spf.format(region=next(here, self.regions[0]))
 
 
 _APP_PASSWORD_GOOGLE = (
@@ -88,6 +109,7 @@ _ALL = (
         limits=Limits(connections=10, recipients=100, daily_cap=500),
         hints=(_APP_PASSWORD_GOOGLE,),
         spf="_spf.google.com",
+        signs_as="gmail.com",
         source="https://support.google.com/mail/answer/22839",
     ),
     Preset(
@@ -100,7 +122,10 @@ _ALL = (
         spf="_spf.google.com",
         dkim_selectors=("google",),
         mx=("google.com", "googlemail.com"),
+        dkim_where="Google Admin console, Apps, Google Workspace, Gmail, Authenticate email",
+        mx_record="1 smtp.google.com",
         source="https://support.google.com/a/answer/166852",
+        dns_source="https://support.google.com/a/answer/174124",
     ),
     Preset(
         name="microsoft365",
@@ -118,9 +143,12 @@ _ALL = (
         spf="spf.protection.outlook.com",
         dkim_selectors=("selector1", "selector2"),
         mx=("mail.protection.outlook.com", "mx.microsoft"),
+        dkim_where="Microsoft Defender portal, Email authentication settings, DKIM",
+        mx_record="0 {dashed}.mail.protection.outlook.com",
         source="https://learn.microsoft.com/exchange/mail-flow-best-practices/"
         "how-to-set-up-a-multifunction-device-or-application-to-send-email-using-"
         "microsoft-365-or-office-365",
+        dns_source="https://learn.microsoft.com/defender-office-365/email-authentication-dkim-configure",
     ),
     Preset(
         name="outlook",
@@ -131,6 +159,7 @@ _ALL = (
         hints=("password logins are switched off: XOAUTH2 only",),
         spf="spf.protection.outlook.com",
         mx=("olc.protection.outlook.com",),
+        signs_as="outlook.com",
         source="https://support.microsoft.com/office/d088b986-291d-42b8-9564-9c414e2aa040",
     ),
     Preset(
@@ -146,10 +175,13 @@ _ALL = (
             "turn on SMTP access in the settings of the mailbox",
             "organisations with their own domain may have to use host smtppro.zoho.com",
         ),
-        spf="zohomail.com",
+        spf="zohomail.{region}",
         dkim_selectors=("zmail", "zoho"),
         mx=("zoho.com", "zoho.eu", "zoho.in", "zoho.com.au", "zoho.jp", "zohomail.com"),
+        dkim_where="Zoho Mail admin console, Domains, Email configuration, DKIM",
+        mx_record="10 mx.zoho.com",
         source="https://www.zoho.com/mail/help/zoho-smtp.html",
+        dns_source="https://www.zoho.com/mail/help/adminconsole/spf-configuration.html",
     ),
     Preset(
         name="ses",
@@ -164,7 +196,10 @@ _ALL = (
         ),
         spf="amazonses.com",
         mx=("amazonaws.com",),
+        dkim_where="Amazon SES console, Verified identities, the domain, DKIM (three CNAMEs)",
+        envelope="amazonses.com",
         source="https://docs.aws.amazon.com/ses/latest/dg/quotas.html",
+        dns_source="https://docs.aws.amazon.com/ses/latest/dg/mail-from.html",
     ),
     Preset(
         name="yahoo",
@@ -176,6 +211,7 @@ _ALL = (
         limits=Limits(connections=5, daily_cap=500),
         hints=("make an app password: Account security, Generate app password",),
         mx=("yahoodns.net",),
+        signs_as="yahoo.com",
         source="https://help.yahoo.com/kb/SLN4075.html",
     ),
     Preset(
@@ -187,7 +223,11 @@ _ALL = (
         spf="icloud.com",
         dkim_selectors=("sig1",),
         mx=("mail.icloud.com",),
+        dkim_cnames=(("sig1", "sig1.dkim.{domain}.at.icloudmailadmin.com"),),
+        dkim_where="iCloud settings, Custom Email Domain",
+        mx_record="10 mx01.mail.icloud.com",
         source="https://support.apple.com/102525",
+        dns_source="https://support.apple.com/102374",
     ),
     Preset(
         name="fastmail",
@@ -200,7 +240,15 @@ _ALL = (
         spf="spf.messagingengine.com",
         dkim_selectors=("fm1", "fm2", "fm3"),
         mx=("messagingengine.com",),
+        dkim_cnames=(
+            ("fm1", "fm1.{domain}.dkim.fmhosted.com"),
+            ("fm2", "fm2.{domain}.dkim.fmhosted.com"),
+            ("fm3", "fm3.{domain}.dkim.fmhosted.com"),
+        ),
+        dkim_where="Fastmail, Settings, Domains",
+        mx_record="10 in1-smtp.messagingengine.com",
         source="https://www.fastmail.help/hc/en-us/articles/1500000278342",
+        dns_source="https://www.fastmail.help/hc/en-us/articles/360060591153",
     ),
     Preset(
         name="mailgun",
@@ -211,6 +259,7 @@ _ALL = (
         hints=("the password is that of the SMTP credential, not the API key",),
         spf="mailgun.org",
         dkim_selectors=("mailo", "k1", "pic", "mta"),
+        dkim_where="Mailgun, Sending, Domain settings, DNS records",
         source="https://documentation.mailgun.com/docs/mailgun/user-manual/"
         "sending-messages/send-smtp",
     ),
@@ -222,8 +271,11 @@ _ALL = (
         hints=("the user name is the word apikey, the password is an API key with Mail Send",),
         spf="sendgrid.net",
         dkim_selectors=("s1", "s2"),
+        dkim_where="SendGrid, Settings, Sender authentication",
+        envelope="sendgrid.net",
         source="https://www.twilio.com/docs/sendgrid/for-developers/sending-email/"
         "getting-started-smtp",
+        dns_source="https://www.twilio.com/docs/sendgrid/ui/account-and-settings/how-to-set-up-domain-authentication",
     ),
     Preset(
         name="postmark",
@@ -233,7 +285,10 @@ _ALL = (
         username="the server's API token (also the password), or an SMTP token's access key",
         hints=("verify the sender signature or the domain first",),
         spf="spf.mtasv.net",
+        dkim_where="Postmark, Sender signatures, the domain, DNS settings",
+        envelope="pm.mtasv.net",
         source="https://postmarkapp.com/developer/user-guide/send-email-with-smtp",
+        dns_source="https://postmarkapp.com/support/article/1092-how-do-i-set-up-spf-for-postmark",
     ),
     Preset(
         name="brevo",
@@ -243,7 +298,14 @@ _ALL = (
         hints=("the password is an SMTP key (SMTP & API), not the account's password",),
         spf="spf.brevo.com",
         dkim_selectors=("mail", "brevo1", "brevo2"),
+        dkim_cnames=(
+            ("brevo1", "b1.{dashed}.dkim.brevo.com"),
+            ("brevo2", "b2.{dashed}.dkim.brevo.com"),
+        ),
+        dkim_where="Brevo, Senders, domains and dedicated IPs, Domains",
+        envelope="sender-sib.com",
         source="https://developers.brevo.com/docs/smtp-integration",
+        dns_source="https://help.brevo.com/hc/en-us/articles/12163873383186",
     ),
     Preset(
         name="mailjet",
@@ -254,6 +316,8 @@ _ALL = (
         hints=("the user name is the API key, the password is the secret key",),
         spf="spf.mailjet.com",
         dkim_selectors=("mailjet",),
+        dkim_where="Mailjet, Account settings, Sender domains, Authenticate",
+        envelope="mailjet.com",
         source="https://dev.mailjet.com/smtp-relay/configuration/",
     ),
     Preset(
@@ -266,6 +330,7 @@ _ALL = (
         hints=("an account may send about 200 messages an hour",),
         spf="mx.ovh.com",
         mx=("ovh.net",),
+        dkim_where="OVHcloud, Web Cloud, Emails, the domain, DKIM",
         source="https://help.ovhcloud.com/csm/en-mx-plan-email-configuration",
     ),
     Preset(
@@ -279,6 +344,11 @@ _ALL = (
         spf="_spf-us.ionos.com",
         dkim_selectors=("s1-ionos", "s2-ionos"),
         mx=("ionos.com", "ionos.de", "kundenserver.de", "1and1.com"),
+        dkim_cnames=(
+            ("s1-ionos", "s1.dkim.ionos.com"),
+            ("s2-ionos", "s2.dkim.ionos.com"),
+        ),
+        dkim_where="IONOS, Domains and SSL, DNS",
         source="https://www.ionos.com/help/email/general-topics/"
         "settings-for-your-email-programs-imap-pop3/",
     ),
@@ -294,6 +364,7 @@ _ALL = (
             "hosts often cap messages an hour: ask yours, and set messages a minute accordingly",
         ),
         dkim_selectors=("default",),
+        dkim_where="cPanel, Email deliverability",
         source="https://docs.cpanel.net/cpanel/email/set-up-mail-client/",
     ),
     Preset(

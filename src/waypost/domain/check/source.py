@@ -1,0 +1,73 @@
+"""A server that sends for the domain: what its provider wants of DNS. Pure.
+
+Knows nothing of the store: an upstream comes as a name, a preset and a host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+
+from waypost.upstream import detection, presets
+from waypost.upstream.presets import Preset
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """`name`: of the upstream, "" where the provider is guessed from the MX records."""
+
+    name: str
+    host: str
+    preset: Preset
+
+    @property
+    def title(self) -> str:
+        known = self.preset.name not in ("custom", "cpanel")
+        return self.preset.title if known else self.host
+
+    @property
+    def include(self) -> str:
+        """The domain whose SPF record names the provider's servers; "" where none is known."""
+        return self.preset.spf_for(self.host)
+
+    @property
+    def term(self) -> str:
+        """What allows it, as a term of an SPF record."""
+        if self.include:
+            return f"include:{self.include}"
+        address = self.address
+        if address is not None:
+            return f"ip{address.version}:{address}"
+        return f"a:{self.host}" if "." in self.host else ""
+
+    @property
+    def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """Of a host that is an address itself."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]"))
+        except ValueError:
+            return None
+
+    def signs_for(self, domain: str) -> bool:
+        """Whether its signatures can be the domain's own."""
+        return self.preset.signs_as in ("", domain)
+
+    def keeps_envelope(self, domain: str) -> bool:
+        """Whether MAIL FROM stays the sender's."""
+        return self.preset.envelope in ("", domain)
+
+
+def make(name: str, host: str, preset: str, domain: str) -> Source:
+    """The source of an upstream; `preset` may be "" or unknown."""
+    found = presets.PRESETS.get(preset)
+    if found is None or found.name == "custom":
+        found = presets.for_host(host, domain) or presets.PRESETS["custom"]
+    return Source(name=name, host=host, preset=found)
+
+
+def guess(domain: str, exchanges: list[str]) -> Source | None:
+    """The provider that hosts the domain's mailboxes, which is likely to send for it too."""
+    found = detection.by_mx(domain, tuple(exchanges))
+    if found is None or not found.preset.spf:
+        return None
+    return Source(name="", host=found.host, preset=found.preset)
