@@ -105,6 +105,13 @@ class Upstreams(msgspec.Struct, frozen=True):
     ports: tuple[int, ...] = (25, 465, 587, 2465, 2525, 2587)
 
 
+class Dns(msgspec.Struct, frozen=True):
+    """Whom to ask; none: the resolvers of this machine. `watch`: the domains in use, daily."""
+
+    servers: tuple[Endpoint, ...] = ()
+    watch: bool = True
+
+
 class Alerts(msgspec.Struct, frozen=True):
     """Where alerts are posted (empty: nowhere), and what signs them (None: it is made and kept in
     the data directory). An account with `credits` left or fewer is told of."""
@@ -139,6 +146,7 @@ class Config(msgspec.Struct, frozen=True):
     queue: Queue = Queue()
     keep: Keep = Keep()
     upstreams: Upstreams = Upstreams()
+    dns: Dns = Dns()
     alerts: Alerts = Alerts()
     secrets: Secrets = Secrets()
 
@@ -152,7 +160,7 @@ class _Setting(NamedTuple):
 
     field: str
     read: values.Read
-    kind: str = "text"  # "whole", "number", "list", "wholes", "secret"
+    kind: str = "text"  # "whole", "number", "truth", "list", "wholes", "secret"
 
 
 _NAME = r"(?=.{1,255}\Z)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
@@ -200,6 +208,8 @@ _SETTINGS: dict[str, _Setting] = {
     "keep.refusals": _Setting("refusals_ms", values.duration(0)),
     "upstreams.allow_networks": _Setting("allow_networks", values.several(values.network), "list"),
     "upstreams.ports": _Setting("ports", values.several(values.whole(1, 65535)), "wholes"),
+    "dns.servers": _Setting("servers", values.several(values.name_server), "list"),
+    "dns.watch": _Setting("watch", values.yes_or_no, "truth"),
     "alerts.url": _Setting(
         "url",
         values.text(r"(?:https?://[!-~]+)?", 'an address such as "https://example.com/alerts"'),
@@ -216,6 +226,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "queue": Queue,
     "keep": Keep,
     "upstreams": Upstreams,
+    "dns": Dns,
     "alerts": Alerts,
     "secrets": Secrets,
 }
@@ -359,6 +370,8 @@ def _typed(name: str, text: str) -> object:
             return int(text)
         if kind == "number":
             return float(text)
+        if kind == "truth":
+            return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
         items = [item.strip() for item in text.split(",") if item.strip()]
         if kind == "wholes":
             return [int(item) for item in items]

@@ -25,6 +25,7 @@ from waypost.core.errors import AddressError, Secret
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 DURATION_MAX_MS = 3650 * UNITS_MS["d"]
 PORT_MAX = 65535
+DNS_PORT = 53
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -133,6 +134,28 @@ def endpoint(value: object, _folder: Path) -> Endpoint:
         host = found[1] or found[2] or ""
         return Endpoint("" if host == "*" else host, int(found[3]))
     raise Wrong('an address such as "127.0.0.1:2587", "[::1]:2587" or ":587"')
+
+
+def name_server(value: object, folder: Path) -> Endpoint:
+    """`Endpoint` of an IP address, with a port or with that of DNS."""
+    if isinstance(value, str):
+        try:
+            return Endpoint(str(ipaddress.ip_address(value.strip("[]"))), DNS_PORT)
+        except ValueError:
+            pass
+        try:
+            found = endpoint(value, folder)
+            return Endpoint(str(ipaddress.ip_address(found.host)), found.port)
+        except (Wrong, ValueError):
+            pass
+    raise Wrong('the address of a name server such as "9.9.9.9", "127.0.0.1:5353" or "[::1]:53"')
+
+
+def yes_or_no(value: object, _folder: Path) -> bool:
+    """A truth value."""
+    if isinstance(value, bool):
+        return value
+    raise Wrong("true or false")
 
 
 def network(value: object, _folder: Path) -> str:

@@ -44,6 +44,11 @@ COMMANDS = MappingProxyType(
         "sender": ("mail.sender", "sender", "The addresses that mail may be From."),
         "log": ("mail.log", "log", "What became of each message, and what was refused."),
         "queue": ("mail.queue", "queue", "What waits: show, try now, cancel."),
+        "domain": (
+            "mail.domain",
+            "domain",
+            "What DNS says of a sender domain, and what to publish.",
+        ),
         "audit": ("care.audit", "audit", "Prove the ledger and the queue."),
         "doctor": ("care.doctor", "doctor", "Check this installation."),
         "backup": ("care.backup", "backup", "Copy rows, spool and sealing keys while serving."),

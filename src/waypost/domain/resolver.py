@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from waypost.clock import Clock
 from waypost.domain.answers import Answer, Status
 from waypost.values import Endpoint
@@ -43,6 +45,18 @@ class Cache:
             if len(self._kept) >= KEPT_ANSWERS:
                 self._kept.clear()
             self._kept[answer.name, answer.kind] = (until_s, answer)
+
+
+class Dns(msgspec.Struct, frozen=True):
+    """Whom to ask, and what is remembered between checks."""
+
+    clock: Clock
+    servers: tuple[Endpoint, ...] = ()
+    cache: Cache = msgspec.field(default_factory=Cache)
+
+    def resolver(self) -> Resolver:
+        """For one check."""
+        return Resolver(self.clock, self.servers, self.cache)
 
 
 class Resolver:

@@ -148,7 +148,8 @@ _ALL = (
         source="https://learn.microsoft.com/exchange/mail-flow-best-practices/"
         "how-to-set-up-a-multifunction-device-or-application-to-send-email-using-"
         "microsoft-365-or-office-365",
-        dns_source="https://learn.microsoft.com/defender-office-365/email-authentication-dkim-configure",
+        dns_source="https://learn.microsoft.com/defender-office-365/"
+        "email-authentication-dkim-configure",
     ),
     Preset(
         name="outlook",
@@ -275,7 +276,8 @@ _ALL = (
         envelope="sendgrid.net",
         source="https://www.twilio.com/docs/sendgrid/for-developers/sending-email/"
         "getting-started-smtp",
-        dns_source="https://www.twilio.com/docs/sendgrid/ui/account-and-settings/how-to-set-up-domain-authentication",
+        dns_source="https://www.twilio.com/docs/sendgrid/ui/account-and-settings/"
+        "how-to-set-up-domain-authentication",
     ),
     Preset(
         name="postmark",

@@ -251,7 +251,7 @@ def detect(call: Call, address: str) -> None:
     from waypost.desk.connection.detect import detect as detected
     from waypost.transport.check.lookup import DnsLookup
 
-    view = detected(DnsLookup(), address)
+    view = detected(DnsLookup(call.config.dns.servers), address)
     if call.json:
         call.thing(view)
         return

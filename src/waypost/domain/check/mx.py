@@ -75,7 +75,7 @@ def _host(ask: Ask, notes: Notes, host: str) -> bool | None:
             notes.warning(f"{host} is a CNAME, which an MX must not be (RFC 2181 10.3)")
             break
     addresses = [ipaddress.ip_address(text) for answer in answers for text in answer.records]
-    if any(_reachable(ip) for ip in addresses):
+    if any(reachable(ip) for ip in addresses):
         return True
     if addresses:
         notes.error(f"{host} has only addresses that nobody outside can reach ({addresses[0]})")
@@ -88,8 +88,8 @@ def _host(ask: Ask, notes: Notes, host: str) -> bool | None:
     return False
 
 
-def _reachable(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Documentation networks count: what stands there is somebody's example."""
+def reachable(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """From outside. Documentation networks count: what stands there is somebody's example."""
     return not (
         ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or _local(ip)
     )

@@ -124,6 +124,21 @@ def upstreams(look: Look, owner_id: int | None, limit: int) -> list[UpstreamRow]
     )
 
 
+def upstreams_of_domain(
+    look: Look, owner_id: int | None, domain: str, limit: int
+) -> list[UpstreamRow]:
+    """Those that senders of the domain are bound to: of one account, or (None) of anybody."""
+    ending = f"@{domain}"
+    mine = "" if owner_id is None else " AND u.account_id = ?"
+    owner: tuple[Value, ...] = () if owner_id is None else (owner_id,)
+    return look.rows(
+        UpstreamRow,
+        f"{UPSTREAM} WHERE u.id IN (SELECT upstream_id FROM sender"
+        f" WHERE substr(address_key, -length(?)) = ?){mine} ORDER BY u.id LIMIT ?",
+        (ending, ending, *owner, limit),
+    )
+
+
 def as_upstream(row: UpstreamRow, password: Secret | None) -> Upstream:
     """The row as delivery knows it, with its opened password."""
     return Upstream(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from waypost.core.errors import WaypostError
 from waypost.upstream.detection import Service
+from waypost.values import Endpoint
 
 LOOKUP_S = 8.0  # for one question over all servers
 
@@ -29,9 +30,10 @@ class Lookup(Protocol):
 
 
 class DnsLookup:
-    """By the resolvers of this machine. Blocking."""
+    """By the name servers given, or the resolvers of this machine. Blocking."""
 
-    def __init__(self, seconds: float = LOOKUP_S) -> None:
+    def __init__(self, servers: Sequence[Endpoint] = (), seconds: float = LOOKUP_S) -> None:
+        self._servers = servers
         self._seconds = seconds
 
     def mx(self, domain: str) -> Sequence[str]:
@@ -54,10 +56,16 @@ class DnsLookup:
 
     def _ask(self, name: str, kind: str, domain: str) -> list[Any]:
         import dns.exception  # a third of a second of imports that no other command needs
+        import dns.nameserver
         import dns.resolver
 
         try:
-            resolver = dns.resolver.Resolver()
+            resolver = dns.resolver.Resolver(configure=not self._servers)
+            if self._servers:
+                resolver.nameservers = [
+                    dns.nameserver.Do53Nameserver(server.host, server.port)
+                    for server in self._servers
+                ]
             return list(resolver.resolve(f"{name}.", kind, lifetime=self._seconds))
         except dns.resolver.NXDOMAIN:
             if name != domain:
