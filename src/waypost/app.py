@@ -227,7 +227,7 @@ class App:
             *routes.handlers(api),
             *reading.handlers(api, desk),
             *openapi.handlers(__version__),
-            *site.handlers(frame),
+            *site.handlers(frame, api),
         ]
         proxies = list(self._config.listen.trusted_proxies)
         web = WebListener(handlers, proxies, frame.lost)

@@ -96,7 +96,7 @@ def refusals(
     """Submissions that were refused, newest first; `cursor`: the id of the last one seen."""
     with desk.reading() as look:
         rows = log.refusals(look, asker(look, account), cursor, limit_of(limit))
-        return [_refusal(row) for row in rows]
+        return [refusal_view(row) for row in rows]
 
 
 def events(desk: Desk, *, after: int | None = None, limit: int = 100) -> list[EventView]:
@@ -213,7 +213,7 @@ def _line(row: MessageRow) -> MessageLine:
     )
 
 
-def _refusal(row: RefusalRow) -> RefusalView:
+def refusal_view(row: RefusalRow) -> RefusalView:
     return RefusalView(
         id=row.id,
         at=iso(row.at),

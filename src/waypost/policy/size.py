@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -25,6 +26,7 @@ Octets = bytes | mmap.mmap
 
 _FIELD = re.compile(rb"([^:\r\n]++):([^\r]*+(?:\r\n[ \t][^\r]*+)*+)\r\n")
 _BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]++))', re.I | re.S)
+_NAME = re.compile(rb';\s*(?:file)?name\s*=\s*(?:"([^"\r]{1,200})"|([^\s;"]{1,200}))', re.I)
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*+(?:\r\n|\Z)")
 _NOT_BASE64 = bytes(
     sorted(
@@ -35,13 +37,15 @@ _NOT_BASE64 = bytes(
 
 class Kind(msgspec.Struct, frozen=True):
     """What a part's head says: media type, boundary of a multipart, transfer encoding, attachment
-    or not.
+    or not; `parameters` of the media type as they stand, and `name` of a file.
     """
 
     type: bytes = b"text/plain"  # RFC 2045 5.2
     boundary: bytes = b""
     encoding: bytes = b""
     attached: bool = False
+    parameters: bytes = b""
+    name: str = ""
 
 
 class _Part(msgspec.Struct):
@@ -60,6 +64,19 @@ def text_octets(head: bytes, data: Octets, start: int, limit: int) -> int:
     return _Walk(data).total(_Part(_kind(head), start, len(data), 0), limit)
 
 
+def leaves(head: bytes, data: Octets, start: int) -> Iterator[tuple[Kind, int, int]]:
+    """(what it is, where it begins, where it ends) of the parts that hold no others, in order."""
+    walk = _Walk(data)
+    waiting = [_Part(_kind(head), start, len(data), 0)]
+    while waiting:
+        part = waiting.pop()
+        children = walk.within(part)
+        if children is None:
+            yield part.kind, part.start, part.end
+        else:
+            waiting += reversed(children)
+
+
 class _Walk:
     """One walk over one message, with what it may still spend."""
 
@@ -74,11 +91,18 @@ class _Walk:
         while waiting and total <= limit:
             part = waiting.pop()
             kind = part.kind
-            if kind.boundary and part.depth < DEPTH and self._parts > 0:
-                waiting += self._children(part)
+            children = self.within(part)
+            if children is not None:
+                waiting += children
             elif kind.boundary or (kind.type.startswith(b"text/") and not kind.attached):
                 total += _decoded(self._data, part)
         return total
+
+    def within(self, part: _Part) -> list[_Part] | None:
+        """The parts of a multipart that is opened, else None."""
+        if part.kind.boundary and part.depth < DEPTH and self._parts > 0:
+            return self._children(part)
+        return None
 
     def _children(self, part: _Part) -> list[_Part]:
         """The parts of a multipart (RFC 2046 5.1.1); where the walk must stop, the last reaches to
@@ -145,7 +169,10 @@ def _kind(head: bytes) -> Kind:
         if named:
             boundary = re.sub(rb"\\(.)", rb"\1", named[1]) if named[1] is not None else named[2]
         type_ = type_ if boundary else b"text/plain"
-    return Kind(type_, boundary, _first_word(encoding), _first_word(disposition) == b"attachment")
+    attached = _first_word(disposition) == b"attachment"
+    named = _NAME.search(disposition) or _NAME.search(media)
+    name = (named[1] or named[2]).decode("utf-8", "replace") if named else ""
+    return Kind(type_, boundary, _first_word(encoding), attached, media.partition(b";")[2], name)
 
 
 def _first_word(value: bytes) -> bytes:

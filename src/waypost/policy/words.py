@@ -34,13 +34,13 @@ def decode(text: str) -> str:
         gap = text[end : found.start()]
         name = found[1].partition("*")[0].lower()  # RFC 2231 5: charset*language
         if not (run and name == charset and _BETWEEN.fullmatch(gap)):
-            out.append(_text(b"".join(run), charset))
+            out.append(decoded(b"".join(run), charset))
             if not (run and _BETWEEN.fullmatch(gap)):
                 out.append(gap)
             run, charset = [], name
         run.append(_octets(found[2], found[3]))
         end = found.end()
-    out.append(_text(b"".join(run), charset))
+    out.append(decoded(b"".join(run), charset))
     out.append(text[end:])
     return "".join(out)
 
@@ -73,7 +73,8 @@ def _octets(encoding: str, text: str) -> bytes:
         return raw
 
 
-def _text(octets: bytes, charset: str) -> str:
+def decoded(octets: bytes, charset: str) -> str:
+    """The text of octets in that charset; one that is not on the list is read as Latin-1."""
     known = _CHARSET.fullmatch(charset)
     if not known:
         return octets.decode("latin-1")

@@ -83,6 +83,7 @@ class Sending:
         self._store = store
         self._clock = clock
         self._memory = memory
+        self.spool = spool  # files of whoever else submits here, by letters of its own
         self._spool = spool("h")
         self._thread_spool = spool("t")
         self._thread = asyncio.Semaphore(1)  # what it does holds the interpreter: two gain nothing

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, get, post
@@ -50,6 +50,7 @@ STREAMS = 200  # open at once
 STREAM_S = 300.0  # then the browser asks again, and is guarded again
 FORM_OCTETS = 1 << 20
 
+T = TypeVar("T")
 Screen = Callable[[Ask], Answer]
 Flow = Callable[[Ask], AsyncIterator[bytes]]
 
@@ -73,6 +74,7 @@ class Frame:
         self.assets = Assets()
         self.routes: list[Route] = []
         self.stopping = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None  # known with the first request
         self._templates = environment(self.assets)
         self._threads = ThreadPoolExecutor(THREADS, "pages")
         self._slow = ThreadPoolExecutor(SLOW_THREADS, "pages-slow")
@@ -126,8 +128,9 @@ class Frame:
     def stream(self, path: str, flow: Flow, least: Role = Role.READ_ONLY) -> HTTPRouteHandler:
         """Server-sent events: `flow` gives octets, on the loop; it ends after `STREAM_S`."""
         self.routes.append(Route("GET", path, least, "", False))
-        rule = Rule(least=least)
+        return get(path)(self._streaming(Rule(least=least), flow, "text/event-stream"))
 
+    def _streaming(self, rule: Rule, flow: Flow, media_type: str) -> Callable[..., Any]:
         async def handler(request: Request[Any, Any, Any]) -> Any:
             login = entry.login_of(request)
             try:
@@ -137,9 +140,29 @@ class Frame:
             except (Failure, WaypostError) as error:
                 return self._failed(self._nobody(request, login), error)
             headers = {**guard.HEADERS, "X-Accel-Buffering": "no"}
-            return Stream(self._flow(flow(ask)), media_type="text/event-stream", headers=headers)
+            return Stream(self._flow(flow(ask)), media_type=media_type, headers=headers)
 
-        return get(path)(handler)
+        return handler
+
+    def post_stream(
+        self,
+        path: str,
+        flow: Flow,
+        deed: str,
+        least: Role = Role.DEVELOPER,
+        *,
+        subject: Sequence[str] = (),
+    ) -> HTTPRouteHandler:
+        """A change that tells how it goes, in lines of JSON; else as `post`."""
+        self.routes.append(Route("POST", path, least, deed, False))
+        rule = Rule(least=least, deed=deed, subject=tuple(subject))
+        return post(path, status_code=200, request_max_body_size=FORM_OCTETS)(
+            self._streaming(rule, flow, "application/x-ndjson")
+        )
+
+    async def slowly(self, work: Callable[[], T]) -> T:
+        """For flows: what waits for other servers, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._slow, work)
 
     def draw(self, ask: Ask, template: str, facts: Mapping[str, Any]) -> bytes:
         """The octets of a template."""
@@ -186,6 +209,7 @@ class Frame:
         return await asyncio.get_running_loop().run_in_executor(pool, screen, ask)
 
     async def _let_in(self, request: Request[Any, Any, Any], rule: Rule, login: Login) -> Ask:
+        self.loop = asyncio.get_running_loop()
         fields = await entry.fields_of(request) if rule.deed else []
         loop = asyncio.get_running_loop()
         seen = (

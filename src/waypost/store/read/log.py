@@ -128,9 +128,9 @@ def lines(look: Look, row: MessageRow) -> list[LedgerRow]:
     if not row.charged:
         return []  # a notice
     sql = "SELECT at, amount, reason, message_id, recipient, note, balance FROM ledger"
-    first = _line_at(look, ident_ms(row.id) - NEAR_MS)
+    first = line_at(look, ident_ms(row.id) - NEAR_MS)
     near = f"{sql} WHERE id BETWEEN ? AND ? AND message_id = ? AND reason = 'debit'"
-    last = _line_at(look, ident_ms(row.id) + NEAR_MS)
+    last = line_at(look, ident_ms(row.id) + NEAR_MS)
     debits = look.rows(LedgerRow, near, (first, last, row.id))
     if not debits:  # the clock jumped
         debits = look.rows(
@@ -142,7 +142,7 @@ def lines(look: Look, row: MessageRow) -> list[LedgerRow]:
     return debits + look.rows(LedgerRow, refunds, (row.id,))
 
 
-def _line_at(look: Look, at_ms: int) -> int:
+def line_at(look: Look, at_ms: int) -> int:
     """About the first line of the ledger of that time, by halving: its ids rise with time."""
     low, high = 1, int(look.value("SELECT max(id) FROM ledger") or 0) + 1
     while low < high:

@@ -19,6 +19,7 @@ WINDOW = 70
 """Entries of an index looked at; each may cost a row of the index and one of the table."""
 WIRE_MOST = 20
 """Messages being sent at this moment that a search for queued ones adds."""
+SENDERS_MOST = 100
 NEWEST = 2**63 - 1
 
 COLUMNS = (
@@ -141,6 +142,39 @@ def first_recipients(look: Look, ids: Sequence[int]) -> dict[int, str]:
     marks = ",".join("?" * len(ids))
     sql = f"SELECT message_id, address FROM recipient WHERE message_id IN ({marks}) AND number = 1"
     return {row[0]: row[1] for row in look.tuples(sql, list(ids))}
+
+
+def account_names(look: Look, ids: set[int]) -> dict[int, str]:
+    if not ids:
+        return {}
+    marks = ",".join("?" * len(ids))
+    found = look.tuples(f"SELECT id, name FROM account WHERE id IN ({marks})", list(ids))
+    return {row[0]: row[1] for row in found}
+
+
+def key(look: Look, account_id: int | None, text: str) -> int | None:
+    """The id of a key by its id, its name, or its last four characters."""
+    mine = "" if account_id is None else " AND account_id = ?"
+    values: tuple[Value, ...] = () if account_id is None else (account_id,)
+    for clause in ("id = ?", "name = ?", "last4 = ?"):
+        sql = f"SELECT id FROM api_key WHERE {clause}{mine} ORDER BY deleted_at IS NOT NULL LIMIT 1"
+        found = look.value(sql, (text, *values))
+        if found is not None:
+            return int(found)
+    return None
+
+
+def senders_of(look: Look, account_id: int | None, upstream: str) -> frozenset[int]:
+    """The ids of senders that are bound to upstreams of that name: the account's own and the
+    operator's, or anybody's."""
+    owner = "" if account_id is None else " AND ifnull(u.account_id, 0) IN (0, ?)"
+    values: tuple[Value, ...] = () if account_id is None else (account_id,)
+    found = look.tuples(
+        "SELECT s.id FROM upstream u JOIN sender s ON s.upstream_id = u.id"
+        f" WHERE u.name = ?{owner} LIMIT ?",
+        (upstream, *values, SENDERS_MOST),
+    )
+    return frozenset(row[0] for row in found)
 
 
 def _window(look: Look, wanted: Wanted) -> list[Entry]:

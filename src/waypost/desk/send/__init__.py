@@ -1,0 +1,4 @@
+"""Messages that people send from the desk, through the same door as all others.
+
+Knows nothing of SMTP and HTTP.
+"""

@@ -1,0 +1,33 @@
+"""The mail screens, joined, and what they are given by the relay that they run in.
+
+Knows nothing of what they show.
+"""
+
+from __future__ import annotations
+
+from litestar.handlers import HTTPRouteHandler
+
+from waypost.desk.send.again import Again
+from waypost.intake.http.routes import Ready
+from waypost.pages.frame.frame import Frame
+from waypost.pages.screens import logs, message, overview, waiting
+
+SPOOL_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def handlers(frame: Frame, ready: Ready) -> list[HTTPRouteHandler]:
+    """The routes."""
+
+    def door() -> Again | None:
+        doing = ready.doing
+        if doing is None or frame.loop is None:
+            return None
+        part = "a" + frame.desk.clock.token(SPOOL_LETTERS, 8)
+        return Again(doing.gate.door, frame.loop, lambda: doing.sending.spool(part))
+
+    return [
+        *overview.handlers(frame),
+        *logs.handlers(frame),
+        *message.handlers(frame, door),
+        *waiting.handlers(frame),
+    ]

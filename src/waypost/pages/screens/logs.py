@@ -1,0 +1,177 @@
+"""The log: search, live lines, refusals, export, and what is done to many messages at once.
+
+Knows nothing of how it is searched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from waypost.core.errors import NotFound, UsageError, WaypostError, WrongState
+from waypost.core.lifecycle import Status
+from waypost.desk import queue
+from waypost.desk.view import search, terms
+from waypost.desk.view.search import LogLine
+from waypost.desk.view.terms import Terms
+from waypost.desk.views import MessageView
+from waypost.pages.frame.ask import Answer, Ask
+from waypost.pages.frame.frame import Frame
+
+LIVE_S = 1.0  # between looks for new messages, while a page is open
+BEAT_LOOKS = 15  # looks without news after which something is sent all the same
+BULK_MOST = 200
+FORMULA = "=+-@\t\r\n\0＝＋－＠"
+"""What a spreadsheet may take for the beginning of a formula, in full width too (OWASP)."""
+
+
+def handlers(frame: Frame) -> list[HTTPRouteHandler]:
+    """The routes."""
+    return [
+        frame.get("/logs", show),
+        frame.get("/logs/refusals", refusals),
+        frame.get("/logs/export.csv", as_csv),
+        frame.get("/logs/export.ndjson", as_ndjson),
+        frame.post("/logs/retry", retry, "retry messages"),
+        frame.post("/logs/cancel", cancel, "cancel messages"),
+        frame.stream("/logs/live", lambda ask: live(frame, ask)),
+    ]
+
+
+def show(ask: Ask) -> Answer:
+    text = ask.query.get("q", "")
+    error, found, said = None, search.LogPage(lines=(), next=None, searched_to=None), Terms()
+    newest = ""
+    try:
+        said = terms.read(text)
+        found = search.page(ask.desk, said, account=ask.account, cursor=ask.query.get("cursor"))
+        if not ask.query.get("cursor"):
+            newest = search.newest(ask.desk, account=ask.account)
+    except UsageError as wrong:
+        error = wrong.public[:1].upper() + wrong.public[1:]
+    template = "mail/log_lines.html" if ask.hx else "mail/logs.html"
+    return ask.page(
+        template,
+        400 if error and not ask.hx else 200,
+        q=text,
+        terms=said,
+        found=found,
+        newest=newest,
+        error=error,
+        statuses=[status.value for status in Status],
+        cursor=ask.query.get("cursor", ""),
+    )
+
+
+def refusals(ask: Ask) -> Answer:
+    cursor = ask.query.get("cursor", "")
+    if cursor and not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18):
+        raise UsageError("a cursor is a whole number", "cursor")
+    found = search.refusals(ask.desk, account=ask.account, cursor=int(cursor) if cursor else None)
+    return ask.page("mail/refusals.html", found=found, cursor=cursor)
+
+
+def retry(ask: Ask) -> Answer:
+    return _many(ask, queue.retry, "due now")
+
+
+def cancel(ask: Ask) -> Answer:
+    return _many(ask, queue.cancel, "cancelled and refunded")
+
+
+def _many(ask: Ask, deed: Callable[..., MessageView], word: str) -> Answer:
+    """Does it to each chosen message; what has ended or is on the wire is left alone."""
+    chosen = list(dict.fromkeys(ask.many("id")))
+    if not chosen:
+        raise UsageError("choose the messages that it is for", "id")
+    if len(chosen) > BULK_MOST:
+        raise UsageError(f"at most {BULK_MOST} messages at once", "id")
+    done = left = 0
+    for message in chosen:
+        try:
+            deed(ask.desk, message, account=ask.account)
+            done += 1
+        except WrongState:
+            left += 1
+    if not done and not left:
+        raise NotFound("there is no message of that id")
+    text = f"{done} {word}" + (f", {left} left alone (ended, or being sent)" if left else "")
+    back = ask.form.get("back", "")
+    return ask.see(back if back.startswith("/logs?") else "/logs", text + ".")
+
+
+def as_csv(ask: Ask) -> Answer:
+    said = terms.read(ask.query.get("q", ""))
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(LogLine.__struct_fields__)
+    for line in search.export(ask.desk, said, account=ask.account):
+        writer.writerow(cell(value) for value in msgspec.structs.astuple(line))
+    return _file(out.getvalue().encode("utf-8", "replace"), "text/csv; charset=utf-8", "log.csv")
+
+
+def as_ndjson(ask: Ask) -> Answer:
+    said = terms.read(ask.query.get("q", ""))
+    lines = search.export(ask.desk, said, account=ask.account)
+    body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    return _file(body, "application/x-ndjson", "log.ndjson")
+
+
+def cell(value: object) -> object:
+    """A value as a cell that no spreadsheet computes."""
+    if not isinstance(value, str):
+        return value
+    return f"'{value}" if value.lstrip(" \xa0")[:1] in tuple(FORMULA) else value
+
+
+def _file(body: bytes, media_type: str, name: str) -> Answer:
+    headers = {"Content-Disposition": f'attachment; filename="waypost-{name}"'}
+    return Answer(body, media_type=media_type, headers=headers)
+
+
+async def live(frame: Frame, ask: Ask) -> AsyncIterator[bytes]:
+    """Server-sent events: rows for the top of the list, the oldest of them first."""
+    try:
+        said, last = await asyncio.to_thread(_began, ask)
+        quiet = 0
+        yield b": the log\n\n"
+        while True:
+            await asyncio.sleep(LIVE_S)
+            lines, last = await asyncio.to_thread(_news, ask, said, last)
+            if lines:
+                quiet = 0
+                drawn = frame.draw(ask, "mail/live.html", {"lines": list(reversed(lines))})
+                yield event("lines", drawn.decode(), last)
+            elif (quiet := quiet + 1) % BEAT_LOOKS == 0:
+                yield b": still here\n\n"
+    except WaypostError:
+        return  # a search that cannot be read, or the store away: the page asks again
+
+
+def _began(ask: Ask) -> tuple[Terms, str]:
+    said = terms.read(ask.query.get("q", ""))
+    return said, ask.query.get("after") or search.newest(ask.desk, account=ask.account)
+
+
+def _news(ask: Ask, said: Terms, last: str) -> tuple[list[LogLine], str]:
+    lines = search.newer(ask.desk, last, account=ask.account)
+    if not lines:
+        return [], last
+    return search.fits(ask.desk, said, account=ask.account, lines=lines), lines[-1].id
+
+
+def event(name: str, text: str, ident: str) -> bytes:
+    """One server-sent event; a line of it cannot end it or begin another."""
+    return "".join(_event(name, text.splitlines(), ident)).encode("utf-8", "replace")
+
+
+def _event(name: str, lines: Iterable[str], ident: str) -> Iterator[str]:
+    yield f"event: {name}\nid: {ident}\n"
+    for line in lines:
+        yield f"data: {line}\n"
+    yield "\n"

@@ -1,0 +1,145 @@
+// The mail screens: lines that come live, choosing many, and a connection test step by step.
+(() => {
+  "use strict";
+  const all = (query, root) => [...(root || document).querySelectorAll(query)];
+  const KEPT = 500; // rows of a list that stays open
+
+  // The log, live while it is open.
+  const lines = document.querySelector("[data-live]");
+  if (lines && window.EventSource) {
+    const address = new URL(lines.dataset.live, location.href);
+    const open = () => {
+      const source = new EventSource(address);
+      source.addEventListener("lines", (event) => {
+        address.searchParams.set("after", event.lastEventId);
+        const part = document.createElement("template");
+        part.innerHTML = event.data;
+        for (const row of [...part.content.querySelectorAll("tr[data-id]")].reverse()) {
+          if (lines.querySelector(`[data-id="${CSS.escape(row.dataset.id)}"]`)) continue;
+          row.classList.add("fresh");
+          lines.prepend(row);
+          row.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true }));
+        }
+        const shown = all("tr[data-id]", lines);
+        for (const row of shown.slice(KEPT)) row.remove();
+        const table = lines.closest(".table");
+        if (table && shown.length) {
+          table.hidden = false;
+          for (const empty of all("main .empty")) empty.remove();
+        }
+        choose();
+      });
+      source.onerror = () => { source.close(); setTimeout(open, 2000); };
+      addEventListener("pagehide", () => source.close(), { once: true });
+    };
+    open();
+  }
+
+  // Choosing rows for a deed on many.
+  const bulk = document.querySelector("[data-bulk]");
+  const every = document.querySelector("[data-all]");
+  const boxes = () => all("input[name=id][form=bulk]");
+  function choose() {
+    if (!bulk) return;
+    const count = boxes().filter((box) => box.checked).length;
+    bulk.querySelector("[data-chosen]").textContent = count ? `${count} chosen:` : "Choose messages:";
+    for (const button of all("button", bulk)) button.disabled = !count;
+    if (every) every.hidden = false;
+  }
+  if (every) every.addEventListener("change", () => { for (const box of boxes()) box.checked = every.checked; choose(); });
+  document.addEventListener("change", (event) => { if (event.target.matches("input[name=id][form=bulk]")) choose(); });
+  choose();
+
+  // A form whose work is told step by step, as lines of JSON: {html} is added, {go} leads on.
+  for (const form of all("form[data-steps]")) {
+    const place = document.getElementById(form.dataset.into);
+    form.addEventListener("submit", async (event) => {
+      const button = event.submitter;
+      const steps = (button && button.dataset.steps) || form.dataset.steps;
+      if (event.defaultPrevented || !place || (button && button.hasAttribute("data-plain"))) return;
+      event.preventDefault();
+      const buttons = all("button", form);
+      setTimeout(() => { for (const one of buttons) one.disabled = true; }, 0);
+      place.replaceChildren();
+      place.hidden = false;
+      place.setAttribute("aria-busy", "true");
+      let going = false;
+      const take = (line) => {
+        if (!line) return;
+        const told = JSON.parse(line);
+        if (told.go) { going = true; location.assign(told.go); return; }
+        const part = document.createElement("template");
+        part.innerHTML = told.html;
+        const into = told.into ? place.querySelector(told.into) : place;
+        (into || place).append(part.content);
+        place.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true }));
+        place.scrollIntoView({ block: "nearest" });
+      };
+      try {
+        const body = new URLSearchParams(new FormData(form));
+        if (button && button.name) body.append(button.name, button.value);
+        const answer = await fetch(steps, { method: "POST", body, headers: { "HX-Request": "true" } });
+        if (!(answer.headers.get("Content-Type") || "").includes("ndjson")) throw new Error(String(answer.status));
+        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+        let rest = "";
+        for (;;) {
+          const { done, value } = await reader.read();
+          const parts = (rest + (value || "")).split("\n");
+          rest = done ? "" : parts.pop();
+          parts.forEach(take);
+          if (done) break;
+        }
+      } catch (_) {
+        place.textContent = "The test could not be followed: load the page again and try once more.";
+      }
+      place.removeAttribute("aria-busy");
+      if (!going) for (const one of buttons) one.disabled = false;
+    });
+  }
+
+  // A preset fills the form; what was typed stays until another preset is chosen.
+  const preset = document.querySelector("select[data-preset]");
+  if (preset) {
+    const form = preset.form;
+    const set = (name, value) => { const field = form.elements[name]; if (field) field.value = value ?? ""; };
+    const hints = document.getElementById("hints");
+    const fill = () => {
+      const chosen = preset.selectedOptions[0].dataset;
+      const domain = (form.elements.sender?.value || "").split("@")[1] || "";
+      set("host", (chosen.host || "").replace("{domain}", domain));
+      set("port", chosen.port);
+      set("encryption", chosen.encryption);
+      for (const name of ["connections", "per_connection", "per_minute", "recipients", "daily_cap"]) set(name, chosen[name]);
+      tell(JSON.parse(chosen.hints || "[]"));
+    };
+    const tell = (texts) => {
+      if (!hints) return;
+      hints.replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    };
+    preset.addEventListener("change", fill);
+    const follow = { starttls: "587", tls: "465", none: "25" };
+    form.elements.encryption?.addEventListener("change", (event) => {
+      if (Object.values(follow).includes(form.elements.port.value)) set("port", follow[event.target.value]);
+    });
+    // The address tells the provider, by its DNS.
+    const sender = form.elements.sender, found = document.getElementById("detected");
+    if (sender && preset.dataset.detect) sender.addEventListener("change", async () => {
+      if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(sender.value)) return;
+      if (form.elements.username && !form.elements.username.value) set("username", sender.value);
+      if (form.elements.name && !form.elements.name.value) set("name", sender.value.split("@")[1]);
+      if (form.elements.host.value) return;
+      found.textContent = "Looking up the provider…";
+      try {
+        const answer = await fetch(`${preset.dataset.detect}?address=${encodeURIComponent(sender.value)}`);
+        const told = await answer.json();
+        if (!answer.ok || form.elements.host.value) { found.textContent = told.error || ""; return; }
+        preset.value = told.preset;
+        fill();
+        if (told.host) set("host", told.host);
+        set("port", told.port);
+        set("encryption", told.encryption);
+        found.textContent = told.foundBy === "guess" ? "The provider is not known: check host and port." : `This looks like ${told.title}: the form was filled for it.`;
+      } catch (_) { found.textContent = ""; }
+    });
+  }
+})();

@@ -1,0 +1,1 @@
+"""The mail screens of the dashboard, over a real relay."""
