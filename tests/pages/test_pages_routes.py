@@ -18,6 +18,7 @@ from waypost.config import load
 from waypost.desk.access.roles import Role
 from waypost.desk.office import Desk
 from waypost.desk.secrets import FileSealer
+from waypost.intake.http.routes import Ready
 from waypost.pages import site
 from waypost.pages.frame.frame import Frame, Route
 
@@ -31,7 +32,7 @@ def _site() -> tuple[list[Route], list[HTTPRouteHandler]]:
     desk = Desk(data=Path("/nowhere"), clock=clock, sealer=sealer, key_file=Path("/nowhere/keys"))
     frame = Frame(load(None, Path("/nowhere")), desk)
     try:
-        handlers = site.handlers(frame)
+        handlers = site.handlers(frame, Ready())
         return frame.routes, handlers
     finally:
         frame.close()

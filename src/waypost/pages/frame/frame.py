@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.response import Stream
+from litestar.response import Response, Stream
 from litestar.response.base import ASGIResponse
 
 from waypost.config import Config
@@ -138,7 +138,13 @@ class Frame:
                 if self._streams >= STREAMS:
                     raise Failure(503, "UNAVAILABLE", "Too many pages are live: load this again")
             except (Failure, WaypostError) as error:
-                return self._failed(self._nobody(request, login), error)
+                failed = page_of(self._nobody(request, login), error)
+                return Response(
+                    failed.body,
+                    status_code=failed.status,
+                    media_type=failed.media_type,
+                    headers={**guard.HEADERS, **failed.headers},
+                )
             headers = {**guard.HEADERS, "X-Accel-Buffering": "no"}
             return Stream(self._flow(flow(ask)), media_type=media_type, headers=headers)
 
