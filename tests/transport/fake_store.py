@@ -273,6 +273,10 @@ class FakeStore:
         self.settings = {**self.settings, upstream_id: changed}
         return _soon()
 
+    def announce(self, upstream_id: int, event: Event) -> asyncio.Future[None]:
+        self.events.append(event)
+        return _soon()
+
     def hold(
         self, sender_id: int, reason: str, probe_ms: int, event: Event | None
     ) -> asyncio.Future[None]:

@@ -295,6 +295,117 @@ def test_the_fallback_carries_while_the_first_cannot(tmp_path: Path) -> None:
             await until(lambda: len(other.got) == 5)
             assert {record.upstream_name for record in held.store.records} == {"second"}
             assert held.store.state_of() is PAUSED
+            await until(lambda: len(held.store.events) == 2)
+            paused, told = held.store.events
+            assert (paused.kind, told.kind) == ("upstream.paused", "upstream.failover")
+            assert (told.upstream_id, told.account_id) == (1, None)
+            assert "goes through second" in told.text
+            assert "refuses us" in told.text
+            held.later(1)
+            held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: len(other.got) == 6)
+            assert len(held.store.events) == 2  # told once, not once a message
+
+            server.faults = {}
+            held.later(5 * MINUTE_MS)
+            await until(lambda: held.store.state_of() is OK)
+            held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: len(server.got) == 1)
+            assert len(other.got) == 6
+
+    asyncio.run(play())
+
+
+def test_a_fallback_that_refuses_the_sender_is_not_used_for_it(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted({"greeting": "5xx"})
+        other = Scripted(offers=("8BITMIME",))
+        async with other, rig(server, tmp_path) as held:
+            other.replies["mail"] = "553 5.7.1 not owned by user"
+            held.store.add_upstream(make_upstream(other.port, id=2, name="second"))
+            held.edit(fallback_id=2)
+            held.store.put()
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(held.store.records) >= 1 and not held.store.claimed)
+            await asyncio.sleep(0.05)
+            assert len([text for text in other.commands if text.startswith("MAIL")]) <= 2
+            assert other.got == []
+            assert held.store.holds == []  # the first may send as it
+            server.faults = {}
+            held.later(5 * MINUTE_MS)
+            await until(lambda: len(server.got) == 2)
+            await until(lambda: {found[1] for found in held.store.states.values()} == {S})
+
+    asyncio.run(play())
+
+
+def test_a_first_that_takes_no_mail_is_tried_with_one_while_the_second_carries(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        server = Scripted({"dot": "drop"})
+        async with Scripted() as other, rig(server, tmp_path) as held:
+            held.store.add_upstream(make_upstream(other.port, id=2, name="second"))
+            held.edit(fallback_id=2, health=Health(FAILING, "quota", 1, held.clock.ms + HOUR_MS))
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(other.got) == 1)
+            server.faults = {}
+            held.later(HOUR_MS)
+            for _ in range(3):
+                held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: len(server.got) + len(other.got) == 4)
+            await until(lambda: held.store.state_of() is OK)
+            assert server.got
+
+    asyncio.run(play())
+
+
+def test_a_quiet_upstream_is_logged_in_to_once_a_day(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, idle_s=0.01) as held:
+            await held.dispatcher.start()
+            held.later(DAY_MS // 2)
+            await asyncio.sleep(0.05)
+            assert server.connections == 0
+            for day in (1, 2):
+                held.later(DAY_MS)
+                await until(lambda n=day: server.connections == n)  # type: ignore[misc]
+                seen = held.clock.ms
+                await until(
+                    lambda at=seen: held.store.settings[1].health.last_success_ms == at  # type: ignore[misc]
+                )
+                await until(lambda: server.open == 0)
+                held.later(MINUTE_MS)
+                await asyncio.sleep(0.03)
+                assert server.connections == day
+            assert held.store.events == []
+            server.faults = {"greeting": "5xx"}
+            held.later(DAY_MS)
+            await until(lambda: held.store.state_of() is PAUSED)
+            assert [event.kind for event in held.store.events] == ["upstream.paused"]
+
+    asyncio.run(play())
+
+
+def test_what_works_is_known_to_the_minute(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with rig(Scripted(), tmp_path) as held:
+            await held.dispatcher.start()
+            seen = []
+            for wait in (0, MINUTE_MS // 2, MINUTE_MS):
+                held.later(wait)
+                parcel = held.store.put()
+                held.dispatcher.stirred()
+                await until(lambda p=parcel: held.store.states[p.id][1] is S)  # type: ignore[misc]
+                seen.append(held.store.settings[1].health.last_success_ms)
+            assert seen[0] == seen[1] < seen[2] == held.clock.ms
+            assert held.store.events == []
 
     asyncio.run(play())
 

@@ -17,6 +17,7 @@ class Kind(enum.StrEnum):
     UPSTREAM_PAUSED = "upstream.paused"
     UPSTREAM_LOGIN_FAILED = "upstream.login_failed"
     UPSTREAM_RECOVERED = "upstream.recovered"
+    UPSTREAM_FAILOVER = "upstream.failover"
     SENDER_HELD = "sender.held"
     SENDER_RELEASED = "sender.released"
     CREDITS_LOW = "credits.low"

@@ -89,6 +89,7 @@ class UpstreamView(View):
     pin: str
     preset: str
     fallback: str | None
+    through: str | None  # the fallback, while mail goes through it
     connections: int
     per_connection: int
     per_minute: int

@@ -148,5 +148,8 @@ class RelayStore(Protocol):
     ) -> asyncio.Future[None]:
         """Holds a sender's mail (an empty reason releases it)."""
 
+    def announce(self, upstream_id: int, event: Event) -> asyncio.Future[None]:
+        """Keeps an event of an upstream that goes with no change of its row."""
+
     async def close(self) -> None:
         """Commits what was asked for, then closes; later calls raise `StoreAway`."""

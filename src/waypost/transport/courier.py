@@ -117,7 +117,8 @@ class Courier:
 
     def tick(self, now_ms: int) -> None:
         """Starts the login that is due, if one is."""
-        if self.condition.by_login and self._probe_due(now_ms) and not self._tasks:
+        probe = self.condition.by_login and self._probe_due(now_ms)
+        if (probe or (self.able and self.condition.check_due(now_ms))) and not self._tasks:
             self._start_probe()
 
     def update(self, upstream: Upstream) -> None:
@@ -249,7 +250,7 @@ class Courier:
     def _opened(self, probe: bool) -> None:
         self._opening.discard(_this_task())
         self._signed += 1
-        if probe and self.condition.by_login:
+        if probe and (self.condition.by_login or self.condition.ok):
             self._recovered()
         self._kick_all(served=1)
 
@@ -379,7 +380,7 @@ class Courier:
         known = outcome.trouble
         due_ms = now_ms + (AGAIN_MS if outcome.stopped and not self._stopping else 0)
         if known is not None and known.scope is Scope.SENDER_HELD:
-            self._superior.hold(parcel, known)
+            self._superior.hold(parcel, known, upstream)
         elif known is not None:
             due_ms = self._suffer(known)
         if not outcome.stopped and (row := self.condition.lost(outcome.lost)) is not None:

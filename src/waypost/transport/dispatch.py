@@ -23,6 +23,7 @@ from waypost.core.upstream import Upstream, UpstreamState
 from waypost.store.contract import Lane, RelayStore
 from waypost.transport import attempt, schedule
 from waypost.transport.courier import Courier
+from waypost.transport.flow.failover import Failover
 from waypost.transport.flow.office import Office
 from waypost.transport.flow.records import Records
 from waypost.transport.flow.rung import Rung
@@ -67,6 +68,7 @@ class Dispatcher:
         self._territory = territory  # where several workers share the store
         self._rung = Rung(store, self._give) if territory is not None else None
         self._records = Records(store)
+        self._failover = Failover(store, self._records)
         self._office = Office(store, self._records, dialer, clock, rules, data, idle_s)
         self._couriers: dict[int, Courier] = {}
         self._retiring: set[Courier] = set()
@@ -164,7 +166,7 @@ class Dispatcher:
         if courier is None or self._stopping or not self._ours(courier):
             self._records.release(parcel, parcel.due_ms, "")
             return
-        courier.add(parcel)
+        self._hand(courier, parcel)
 
     def stirred(self) -> None:
         self.hungry()
@@ -235,10 +237,14 @@ class Dispatcher:
         courier = self._route(sender)
         return courier is not None and courier.upstream.id == upstream_id
 
-    def hold(self, parcel: Parcel, known: Trouble) -> None:
+    def hold(self, parcel: Parcel, known: Trouble, upstream: Upstream) -> None:
         now_ms = self._clock.wall_ms()
         sender_id = parcel.sender_id
         self._trying.pop(sender_id, None)
+        own = self._facts.senders.get(sender_id) if self._facts else None
+        if own is not None and own.upstream_id != upstream.id:
+            self._failover.refused(sender_id, upstream)
+            return
         probe_ms = now_ms + schedule.message_probe_ms(self._clock.chance())
         fresh = sender_id not in self._held
         self._held[sender_id] = probe_ms
@@ -360,7 +366,20 @@ class Dispatcher:
         elif self._stopping or not self._ours(courier):
             self._records.release(parcel, parcel.due_ms, "")
         else:
-            courier.add(parcel)
+            self._hand(courier, parcel)
+
+    def _hand(self, courier: Courier, parcel: Parcel) -> None:
+        """Gives it a message; told of where that is not the courier of its sender's upstream."""
+        sender = self._facts.senders.get(parcel.sender_id) if self._facts else None
+        if sender is not None and sender.upstream_id != courier.upstream.id:
+            first = self._couriers.get(sender.upstream_id)
+            if first is not None:
+                reason = first.waits()[0]
+                now_ms = self._clock.wall_ms()
+                self._failover.begun(first.upstream, reason, courier.upstream, now_ms)
+        elif courier.upstream.fallback_id is not None:
+            self._failover.over(courier.upstream)
+        courier.add(parcel)
 
     def _courier_for(self, sender: Sender, now_ms: int) -> Courier | None:
         """Who may claim this sender's mail now, if anybody."""
@@ -374,12 +393,18 @@ class Dispatcher:
         return courier if courier.takes_some else None
 
     def _route(self, sender: Sender) -> Courier | None:
-        """The courier of its upstream, or of the fallback while only that one can."""
+        """The courier of its upstream, or of the fallback while only that one can.
+
+        A message that is due to try the first goes there: nothing else would find out that it
+        works again.
+        """
         courier = self._couriers.get(sender.upstream_id)
-        if courier is None or courier.able or courier.upstream.fallback_id is None:
+        if courier is None or courier.upstream.fallback_id is None or courier.takes_some:
             return courier
         instead = self._couriers.get(courier.upstream.fallback_id)
-        return instead if instead is not None and instead.able else courier
+        if instead is None or not instead.able:
+            return courier
+        return instead if self._failover.may(sender.id, instead.upstream) else courier
 
     # Facts.
 

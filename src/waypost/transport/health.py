@@ -18,6 +18,9 @@ from waypost.transport import schedule
 from waypost.transport.trouble import LOGIN_STAGES, Scope, Trouble
 
 SHRUNK_S = 300.0  # how long fewer connections are used after the upstream found them too many
+CHECK_MS = 86_400_000  # a quiet upstream is logged in to once a day
+CHECK_JITTER = 0.1  # of that, so that not all are tried at once
+SUCCESS_MS = 60_000  # how often the time of the last success is kept
 LOST_ROW = 3  # messages in a row that a connection was lost over: then the upstream backs off
 
 
@@ -57,9 +60,10 @@ def worse(
 
 def better(upstream: Upstream, health: Health, now_ms: int) -> Change:
     """The health after the upstream let us in, or took a message, again."""
-    changed = Health(since_ms=now_ms, last_success_ms=now_ms)
     if health.state is UpstreamState.OK:
-        return Change(changed, None)
+        since_ms = health.since_ms or now_ms
+        return Change(Health(since_ms=since_ms, last_success_ms=now_ms), None)
+    changed = Health(since_ms=now_ms, last_success_ms=now_ms)
     text = f"{upstream.name} works again"
     return Change(changed, _event(upstream, Kind.UPSTREAM_RECOVERED, text, now_ms))
 
@@ -137,11 +141,20 @@ class Condition:
 
     def recover(self) -> bool:
         """The upstream works; whether that is news."""
-        if self.ok and self.health.last_success_ms:
+        now_ms = self._clock.wall_ms()
+        if self.ok and 0 <= now_ms - self.health.last_success_ms < SUCCESS_MS:
             return False
         news = not self.ok
-        self._change(better(self.upstream, self.health, self._clock.wall_ms()))
+        self._change(better(self.upstream, self.health, now_ms))
         return news
+
+    def check_due(self, now_ms: int) -> bool:
+        """Nothing has gone through it for a day: a login tells whether it would."""
+        upstream, health = self.upstream, self.health
+        since = max(health.last_success_ms, health.since_ms, upstream.created_at_ms)
+        # Its own moment of the day, the same at every look.
+        early = CHECK_MS * CHECK_JITTER * (upstream.id * 37 % 100) / 100
+        return now_ms - since >= CHECK_MS - early
 
     def probe_again(self) -> None:
         """The probing message was refused for its own sake: the next may be tried."""

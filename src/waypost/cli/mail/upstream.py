@@ -32,11 +32,10 @@ _COLUMNS = {
     "NAME": "name",
     "ACCOUNT": "account",
     "SERVER": "server",
-    "ENCRYPTION": "encryption",
     "STATE": "state",
-    "TODAY": "usedToday",
-    "CAP": "dailyCap",
-    "REASON": "reason",
+    "LAST SUCCESS": "lastSuccessAt",
+    "TODAY": "today",
+    "LAST ERROR": "trouble",
 }
 _FLAGS = (
     click.option("--sender", metavar="ADDRESS", help="The address that mail through it is From."),
@@ -164,7 +163,7 @@ def test(call: Call, name: str, account: str | None, send_to: str | None) -> int
 @limit_option()
 @pass_call
 def list_(call: Call, account: str | None, limit: int) -> None:
-    """All servers, with their state and today's use of the cap."""
+    """All servers: state, last success, today's use of the cap, last error."""
     from waypost.desk import upstreams
 
     views = upstreams.list_(call.desk(), account=account, limit=limit)
@@ -173,6 +172,11 @@ def list_(call: Call, account: str | None, limit: int) -> None:
         shown = [out.built(view) for view in views]
         for facts in shown:
             facts["server"] = f"{facts['host']}:{facts['port']}"
+            cap = facts["dailyCap"]
+            facts["today"] = f"{facts['usedToday']}" + (f" of {cap}" if cap is not None else "")
+            facts["trouble"] = facts["reason"] or facts["lastError"]
+            if facts["through"]:
+                facts["state"] += f", {facts['through']} meanwhile"
     call.things(shown, _COLUMNS, "no upstreams yet: waypost upstream add NAME --sender ADDRESS …")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from waypost.core.errors import Secret
-from waypost.core.upstream import Health, Login, Upstream
+from waypost.core.upstream import Health, Login, Upstream, UpstreamState
 from waypost.desk.connection.edits import Edited
 from waypost.desk.office import Desk, Sealer
 from waypost.desk.views import UpstreamView, iso, iso_or_none
@@ -136,6 +136,7 @@ def view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:
         pin=row.pin,
         preset=row.preset,
         fallback=row.fallback,
+        through=row.fallback if _failed_over(row) else None,
         connections=row.connections,
         per_connection=row.per_connection,
         per_minute=row.per_minute,
@@ -151,6 +152,10 @@ def view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:
         senders=tuple(sender.address for sender in bound),
         created_at=iso(row.created_at),
     )
+
+
+def _failed_over(row: UpstreamRow) -> bool:
+    return row.state != UpstreamState.OK.value and row.fallback_state == UpstreamState.OK.value
 
 
 def _bound_to(upstream_id: int) -> bytes:

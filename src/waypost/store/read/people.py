@@ -32,8 +32,8 @@ UPSTREAM = (
     "SELECT u.id, u.account_id, a.name, u.name, u.host, u.port, u.encryption, u.username,"
     " u.password, u.validate, u.pin, u.preset, u.fallback_id, f.name, u.edition, u.connections,"
     " u.per_connection, u.per_minute, u.recipients, u.daily_cap, u.state, u.reason, u.since,"
-    " u.probe_at, u.probes, u.last_success, u.created_at, u.login, u.oauth, u.last_error"
-    " FROM upstream u"
+    " u.probe_at, u.probes, u.last_success, u.created_at, u.login, u.oauth, u.last_error,"
+    " f.state FROM upstream u"
     " LEFT JOIN account a ON a.id = u.account_id LEFT JOIN upstream f ON f.id = u.fallback_id"
 )
 SENDER = (

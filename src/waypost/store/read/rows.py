@@ -65,6 +65,7 @@ class UpstreamRow(msgspec.Struct, frozen=True):
     login: str
     oauth: bytes | None
     last_error: str
+    fallback_state: str | None
 
 
 class SenderRow(msgspec.Struct, frozen=True):

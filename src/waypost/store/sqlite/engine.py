@@ -270,6 +270,9 @@ class Engine:
             notes.UPDATE_HOLD, (reason, probe_ms, sender_id), event, lambda _: self._changed()
         )
 
+    def announce(self, upstream_id: int, event: Event) -> asyncio.Future[None]:
+        return self._keep(notes.SAME_UPSTREAM, (upstream_id,), event, lambda _: None)
+
     async def sweep_spool(self) -> int:
         """Removes files of dead workers that no row names; how many they were."""
         return await self._files.sweep_dead()

@@ -28,10 +28,11 @@ INSERT_REFUSAL = (
 COUNT_REFUSAL = "UPDATE refusal SET count = count + ? WHERE id = ?"
 UPDATE_USED = "UPDATE api_key SET last_used_at = ? WHERE id = ?"
 UPDATE_HEALTH = (
-    "UPDATE upstream SET state = ?1, reason = ?2, since = ?3, probe_at = ?4, probes = ?5,"
-    " last_success = ?6, last_error = iif(?2 <> '', ?2, last_error)"
-    " WHERE id = ?7 AND edition = ?8"
+    "UPDATE upstream SET state = ?, reason = ?, since = ?, probe_at = ?, probes = ?,"
+    " last_success = ?, last_error = coalesce(nullif(?, ''), last_error)"
+    " WHERE id = ? AND edition = ?"
 )
+SAME_UPSTREAM = "UPDATE upstream SET name = name WHERE id = ?"  # that it is there at all
 UPDATE_PIN = "UPDATE upstream SET pin = ? WHERE id = ? AND edition = ?"
 DELETE_NOTICE = "DELETE FROM notice WHERE message_id = ?"
 UPDATE_HOLD = "UPDATE sender SET held = ?, probe_at = ? WHERE id = ?"
@@ -157,6 +158,7 @@ def health_values(upstream_id: int, edition: int, health: Health) -> tuple[Any, 
         health.probe_at_ms,
         health.probes,
         health.last_success_ms,
+        health.reason,
         upstream_id,
         edition,
     )

@@ -12,6 +12,7 @@ import msgspec
 
 from waypost.clock import Clock
 from waypost.core.message import Parcel
+from waypost.core.upstream import Upstream
 from waypost.store.contract import RelayStore
 from waypost.transport import schedule
 from waypost.transport.flow.records import Records
@@ -37,7 +38,7 @@ class Superior(Protocol):
     def may_go(self, parcel: Parcel, upstream_id: int) -> bool:
         """Whether the message still is for this upstream now."""
 
-    def hold(self, parcel: Parcel, known: Trouble) -> None:
+    def hold(self, parcel: Parcel, known: Trouble, upstream: Upstream) -> None:
         """The upstream does not take this sender's mail."""
 
     def passed(self, parcel: Parcel) -> None:
