@@ -31,7 +31,7 @@ from waypost.listeners import Sockets, places
 from waypost.log import get
 from waypost.policy.judge import Rules
 from waypost.seat import Hearing, Seat
-from waypost.store.connect import Paths, prepare
+from waypost.store.connect import Paths, make_folder, prepare
 from waypost.store.keep.upkeep import Keep, Upkeep
 from waypost.store.locks import Lock, hold_parent, hold_serve, take
 from waypost.store.several.owners import Owners
@@ -63,7 +63,7 @@ STOP_S = 30.0  # section 12 of the contract
 def make_data(data: Path) -> None:
     """Makes the data directory where it is missing. `ConfigError` where it cannot be written."""
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(data)
         prepare(data)
     except OSError as error:
         raise ConfigError(

@@ -1,9 +1,11 @@
 """Waypost with one protection taken out, for the controls: a test that still passes shows nothing.
 
-    python sabotage.py early|unsynced [arguments of waypost]
+    python sabotage.py NAME [arguments of waypost]
 
-`early` answers before the commit, `unsynced` commits without a sync to disk. The only file here
-that reaches into Waypost.
+`early` answers before the commit, `unsynced` commits without a sync to disk, `normal` with
+SQLite's `synchronous=NORMAL`, `unsynced-folder` does not sync the name of a large body,
+`unadopted` leaves the claims of the dead, `unlogged` takes them over without a word. The only file
+here that reaches into Waypost.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -18,8 +21,10 @@ import apsw
 from waypost.cli.main import main
 from waypost.core.message import Acceptance, Committed
 from waypost.core.verdict import Settled
-from waypost.store import connect
+from waypost.store import connect, spool
+from waypost.store.sqlite.batch import Batch
 from waypost.store.sqlite.engine import Engine
+from waypost.store.sqlite.leftover import dead
 
 LATE_S = 0.5
 
@@ -46,19 +51,67 @@ def early() -> None:
     setattr(Engine, "settled", unsettled)  # noqa: B010
 
 
-def unsynced() -> None:
-    """`synchronous` is off, and no file is synced."""
+def synchronous(value: str) -> None:
+    """SQLite's own syncs are those of another setting."""
     settle = connect._settle
 
-    def off(db: apsw.Connection, *rest: Any) -> None:
+    def less(db: apsw.Connection, *rest: Any) -> None:
         settle(db, *rest)
-        db.execute("PRAGMA synchronous = OFF").fetchall()
+        db.execute(f"PRAGMA synchronous = {value}").fetchall()
 
-    setattr(connect, "_settle", off)  # noqa: B010
+    setattr(connect, "_settle", less)  # noqa: B010
+
+
+def unsynced() -> None:
+    """`synchronous` is off, and no file is synced."""
+    synchronous("OFF")
     for name in ("fsync", "fdatasync"):
         setattr(os, name, lambda _: None)
 
 
+def normal() -> None:
+    """A commit is not synced, only what is moved out of the log."""
+    synchronous("NORMAL")
+
+
+def unsynced_folder() -> None:
+    """A large body is synced, its name in the spool is not."""
+    sync = connect.sync
+
+    def files_only(path: Path) -> None:
+        if not path.is_dir():
+            sync(path)
+
+    setattr(spool, "sync", files_only)  # noqa: B010
+
+
+def unadopted() -> None:
+    """The claims of the dead stay theirs."""
+
+    async def adopt(self: Engine, now_ms: int) -> int:
+        return 0
+
+    setattr(Engine, "adopt", adopt)  # noqa: B010
+
+
+def unlogged() -> None:
+    """The claims of the dead fall, but no attempt of theirs is written down."""
+    run = dead.Adopt.run
+
+    def silent(self: dead.Adopt, batch: Batch) -> None:
+        run(self, batch)
+        batch.attempts.clear()
+
+    setattr(dead.Adopt, "run", silent)  # noqa: B010
+
+
 if __name__ == "__main__":
-    {"early": early, "unsynced": unsynced}[sys.argv.pop(1)]()
+    {
+        "early": early,
+        "normal": normal,
+        "unadopted": unadopted,
+        "unlogged": unlogged,
+        "unsynced": unsynced,
+        "unsynced-folder": unsynced_folder,
+    }[sys.argv.pop(1)]()
     sys.exit(main())

@@ -6,6 +6,8 @@ turn; nothing is created unless asked for. Only SQLite opens its own files. Know
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,11 +43,29 @@ def prepare(data: Path) -> None:
     `StoreAway`."""
     paths = Paths(data)
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (paths.spool, paths.incoming):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        for folder in (data, paths.spool, paths.incoming):
+            make_folder(folder)
     except OSError as error:
         raise StoreAway(f"the data directory {data} cannot be made: {error.strerror}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes it (mode 0700) and what it is in, where they are missing. Their names are synced: else
+    a loss of power could take them with all that was synced in them. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in missing:
+        with contextlib.suppress(PermissionError):  # we may make names there, but not look
+            sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until the file, or the names in the folder, are on disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def connect(

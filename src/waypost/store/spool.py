@@ -17,7 +17,7 @@ from pathlib import Path
 
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.message import SpoolPart
-from waypost.store.connect import Paths
+from waypost.store.connect import Paths, sync
 
 BUFFER_BYTES = 262_144
 CHUNK_BYTES = 262_144
@@ -103,9 +103,9 @@ def settle(data: Path, incoming: str, message_id: int) -> str:
     """
     name = f"spool/{message_id:016x}"
     try:
-        _sync(data / incoming)
+        sync(data / incoming)
         os.rename(data / incoming, data / name)  # noqa: PTH104  (tests name this effect)
-        _sync(data / "spool")
+        sync(data / "spool")
     except FileNotFoundError as error:
         raise StoreAway("the body of a large message is gone") from error
     except OSError as error:
@@ -156,11 +156,3 @@ def worker_of(name: str) -> int | None:
         return int(name, 16) >> 12 & 0xFF if len(name) == 16 else None
     except ValueError:
         return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
