@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
 import smtplib
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from peers.load import CREDITS, Load, everything_is_right, tokens
 from peers.process import listens, wait_until
 from peers.recording import Recording
 from peers.relay import Relay, mail, submit
-from stories.test_story_crash import Load, tokens
 from workers.crew_of import AT_ONCE, SEVERAL, accepted_by, wait_for_all, workers_of
-
-KILLS = 12
-
-
-def everything_is_right(relay: Relay, recording: Recording, load: Load) -> None:
-    """What was acknowledged arrived, twice only where it is logged; the books are right."""
-
-    def all_there() -> bool:
-        return set(load.acknowledged) <= set(tokens(recording))
-
-    wait_until(all_there, "every acknowledged message", 90, step_s=0.5)
-    wait_until(lambda: not relay.messages("--status", "queued"), "an empty queue", 60, step_s=0.5)
-    listed = relay.messages()
-    assert len(listed) >= len(load.acknowledged)
-    assert relay.credits() == 100000 - len(listed)
-    assert sum(line["amount"] for line in relay.ledger()) == relay.credits()
-    relay.audit()
-    by_subject = {m["subject"]: m["id"] for m in listed}
-    for token, copies in tokens(recording).items():
-        if copies > 1:
-            (person,) = relay.message(by_subject[token])["recipients"]
-            doubtful = [a for a in person["attempts"] if a["uncertain"]]
-            assert len(doubtful) >= copies - 1, person
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_upstream_goes_on(
@@ -94,36 +69,14 @@ def test_an_upstream_goes_elsewhere_and_comes_back(
 
 
 @pytest.mark.slow
-def test_kills_of_a_worker_under_load(
-    make_relay: Callable[..., Relay], recording: Recording
-) -> None:
-    relay = make_relay(**AT_ONCE)
-    wait_for_all(relay)
-    key = relay.furnish(recording.port, credits="100000")
-    chance = random.Random(7)
-    with Load(relay, key) as load:
-        for _ in range(KILLS):
-            before = len(load.acknowledged)
-            wait_until(lambda b=before: len(load.acknowledged) > b + 5, "some load")  # type: ignore[misc]
-            wait_until(lambda: len(workers_of(relay)) == 2, "both workers")
-            threading.Event().wait(chance.uniform(0.05, 0.6))
-            workers = workers_of(relay)
-            os.kill(chance.choice(workers), signal.SIGKILL)
-    assert len(load.acknowledged) > KILLS * 5
-    everything_is_right(relay, recording, load)
-    assert relay.stop() == 0
-
-
-@pytest.mark.slow
 def test_kills_of_the_parent_under_load(
     make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
     relay = make_relay(**AT_ONCE)
-    key = relay.furnish(recording.port, credits="100000")
+    key = relay.furnish(recording.port, credits=str(CREDITS))
     with Load(relay, key) as load:
         for _ in range(3):
-            before = len(load.acknowledged)
-            wait_until(lambda b=before: len(load.acknowledged) > b + 20, "some load")  # type: ignore[misc]
+            load.more(20)
             kill_parent(relay)
             relay.start()  # waits for the orphans, who hold the ports and the store
             wait_for_all(relay)
@@ -148,11 +101,10 @@ def test_a_rolling_restart_under_load(
     make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
     relay = make_relay(**AT_ONCE)
-    key = relay.furnish(recording.port, credits="100000")
+    key = relay.furnish(recording.port, credits=str(CREDITS))
     with Load(relay, key) as load:
         for _ in range(3):
-            before = len(load.acknowledged)
-            wait_until(lambda b=before: len(load.acknowledged) > b + 20, "some load")  # type: ignore[misc]
+            load.more(20)
             relay.restart()
             wait_for_all(relay)
     everything_is_right(relay, recording, load)
