@@ -219,6 +219,16 @@ _SETTINGS: dict[str, _Setting] = {
     "secrets.key_file": _Setting("key_file", values.path),
 }
 
+RELOADED = frozenset(
+    {
+        # what `App.reload` takes over
+        *("inline_wait", "received", "bare_newline", "queue.resubmission"),
+        *(f"limits.{name}" for name in ("rate_per_minute", "recipients")),
+        *(f"limits.{name}" for name in ("message_bytes", "body_bytes")),
+        *("alerts.url", "alerts.secret"),
+    }
+)
+
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "listen": Listen,
     "tls": Tls,
@@ -268,6 +278,20 @@ def default(data: Path, **changes: Any) -> Config:
     parts: dict[str, Any] = {"data_told": True, "source": None, "hostname": _host()}
     parts.update(changes)
     return Config(data=data, **parts)
+
+
+def needs_restart(started: Config, now: Config) -> list[str]:
+    """The settings that are other than at the start and that no reload takes over."""
+    return [
+        name
+        for name, setting in _SETTINGS.items()
+        if name not in RELOADED and _value(started, name, setting) != _value(now, name, setting)
+    ]
+
+
+def _value(config: Config, name: str, setting: _Setting) -> object:
+    section, dot, _ = name.partition(".")
+    return getattr(getattr(config, section) if dot else config, setting.field)
 
 
 def names() -> Iterable[str]:

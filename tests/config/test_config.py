@@ -179,6 +179,20 @@ def test_a_wrong_variable_stops_the_start(
     assert words in refused(tmp_path, **{variable: value})
 
 
+def test_what_a_reload_leaves_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "waypost.toml"
+    place.write_text('data = "d"\n')
+    started = config.load(place, environ={})
+    assert config.needs_restart(started, started) == []
+    place.write_text(
+        'data = "d"\nreceived = "private"\nglobal_sender = "a@b.test"\n'
+        "[limits]\nrecipients = 7\nsessions = 9\n[listen]\nmetrics = [':9000']\n"
+    )
+    left = config.needs_restart(started, config.load(place, environ={}))
+    assert left == ["global_sender", "listen.metrics", "limits.sessions"]
+    assert set(config.names()) > config.RELOADED
+
+
 def test_a_file_that_is_no_text_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "waypost.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not TOML"):

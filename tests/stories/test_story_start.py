@@ -74,6 +74,21 @@ def test_broken_configuration(tmp_path: Path, settings: str, words: tuple[str, .
         assert word in done.stderr
 
 
+def test_a_reload_says_what_needs_a_restart(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    relay = make_relay()
+    key = relay.furnish(recording.port)
+    relay.write_config(
+        'inline_wait = 0\nglobal_sender = "a@relay.test"', {"limits": "sessions = 9"}
+    )
+    relay.signal(signal.SIGHUP)
+    wait_until(lambda: "restart_needed" in relay.log.read_text(), "the warning")
+    (line,) = [x for x in relay.log.read_text().splitlines() if "restart_needed" in x]
+    assert 'settings="global_sender, limits.sessions"' in line
+    assert relay.submit(key, mail(), ["ann@example.com"])[1].startswith("queued: ")
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ready_is_one_json_value_where_it_is_asked_for(tmp_path: Path, workers: str) -> None:
     relay = Relay(tmp_path)

@@ -21,7 +21,7 @@ from waypost.app import STOP_S, App, make_desk
 from waypost.cli import out
 from waypost.cli.base import Call, Command, Number, pass_call, serve_as_owner
 from waypost.clock import SystemClock
-from waypost.config import Config, load
+from waypost.config import Config, load, needs_restart
 from waypost.core.errors import WaypostError
 from waypost.listeners import Sockets, bind, pages_at
 from waypost.seat import Seat
@@ -147,6 +147,7 @@ class Running:
         seat: Seat | None = None,
     ) -> None:
         self.app = App(config, SystemClock(), sockets, self._failed, seat)
+        self._started = config
         self._read = read
         self._stopping = asyncio.Event()
         self._within_s = STOP_S
@@ -186,8 +187,11 @@ class Running:
 
     def _reload(self) -> None:
         try:
-            self.app.reload(self._read())
+            config = self._read()
+            self.app.reload(config)
         except WaypostError as error:
             log.get("serve").warning("reload_refused", reason=error.public)
-        else:
-            log.get("serve").info("reloaded")
+            return
+        log.get("serve").info("reloaded")
+        if left := needs_restart(self._started, config):
+            log.get("serve").warning("restart_needed", settings=", ".join(left))
