@@ -19,7 +19,6 @@ import uvicorn
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -195,7 +194,7 @@ def _following(certificate: HasContext) -> ssl.SSLContext:
     return context
 
 
-Lost = Callable[[Request[Any, Any, Any], Failure], ASGIResponse]
+Lost = Callable[[Request[Any, Any, Any], Failure], Response[bytes]]
 
 
 def _for_people(request: Request[Any, Any, Any]) -> bool:
@@ -230,7 +229,7 @@ class WebListener:
         trusted_proxies: Sequence[str],
         lost: Lost | None = None,
     ) -> None:
-        def nowhere(request: Request[Any, Any, Any], error: HTTPException) -> Any:
+        def nowhere(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
             if lost is not None and error.status_code in (404, 405) and _for_people(request):
                 return lost(request, failure_of(error.status_code))
             return _framework(request, error)

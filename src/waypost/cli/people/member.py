@@ -46,7 +46,7 @@ def add(call: Call, email: str, account: str | None, role: str | None) -> None:
     desk = call.desk()
     given = Role.OPERATOR if account is None else role_of(role or Role.OWNER.word)
     members.add(desk, email, account=account, role=given)
-    view = members.invite(desk, email, pages_at(call.config))
+    view = members.invite(desk.by(None), email, pages_at(call.config))  # one deed, one line
     call.thing(view, leave_out=("accounts",))
     if not call.json and isinstance(view.link, str):
         out.note("the link sets the first password: it is good once, for 3 days. Pass it on.")

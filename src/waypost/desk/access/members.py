@@ -6,6 +6,9 @@ who has a login already is added by the operator. Knows nothing of pages.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from waypost.core.errors import NotFound, Secret, UsageError, WrongState
 from waypost.desk.access import passwords
 from waypost.desk.access.roles import Role
@@ -70,8 +73,8 @@ def add(
         if place is None:
             update(look, "member", member.id, {"operator": True})
         else:
-            rows.join(look, member.id, place.id, role)
-            _an_owner_stays(look, place.id)
+            with _an_owner_stays(look, place.id, by_owner):
+                rows.join(look, member.id, place.id, role)
         return _shown(look, member.id)
 
 
@@ -101,10 +104,12 @@ def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[M
         return [_view(look, row, account) for row in found]
 
 
-def remove(desk: Desk, email: str, *, account: str | None = None) -> MemberView:
+def remove(
+    desk: Desk, email: str, *, account: str | None = None, by_owner: bool = False
+) -> MemberView:
     """From one account, or (None) altogether. The view is of the member as it was.
 
-    The last operator and the last owner of an account stay: `WrongState`.
+    The last operator stays: `WrongState`; so does the last owner where an owner asks.
     """
     with desk.noting() as look:
         member = member_of(look, email)
@@ -118,8 +123,8 @@ def remove(desk: Desk, email: str, *, account: str | None = None) -> MemberView:
         if not _in(look, member, owner):
             raise NotFound(f"there is no member {shown(email)} in this account")
         view = _view(look, member, account)
-        rows.part(look, member.id, owner)
-        _an_owner_stays(look, owner)
+        with _an_owner_stays(look, owner, by_owner):
+            rows.part(look, member.id, owner)
         if not member.operator and not access.memberships(look, member.id):
             rows.drop_member(look, member.id)
         return view
@@ -157,11 +162,12 @@ def _in(look: Look, member: MemberRow, account_id: int) -> bool:
     return any(p.account_id == account_id for p in access.memberships(look, member.id))
 
 
-def _an_owner_stays(look: Look, account_id: int) -> None:
-    """Refuses what leaves members in an account without an owner among them."""
-    roles = access.roles(look, account_id)
-    if roles and Role.OWNER not in roles:
-        raise WrongState("an account with members has an owner: make another one owner first")
+@contextlib.contextmanager
+def _an_owner_stays(look: Look, account_id: int, by_owner: bool) -> Iterator[None]:
+    """Refuses what an owner does that leaves the account without one; an operator may."""
+    yield
+    if by_owner and Role.OWNER not in access.roles(look, account_id):
+        raise WrongState("an account has an owner: make another member owner first")
 
 
 def _shown(look: Look, member_id: int) -> MemberView:

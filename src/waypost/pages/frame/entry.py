@@ -130,7 +130,7 @@ def _filled(ask: Ask, draft: Draft, login: Login) -> Ask:
     scope = draft.request.scope
     query = scope["query_string"].decode("latin-1")
     ask.url = scope["path"] + (f"?{query}" if query else "")
-    ask.path = draft.request.path_params
+    ask.path = scope.get("path_params", {})  # none where no route was found
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=FORM_FIELDS)
     except ValueError:

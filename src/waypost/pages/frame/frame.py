@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response, Stream
 from litestar.response.base import ASGIResponse
@@ -190,10 +190,16 @@ class Frame:
         )
         return made.encode("utf-8", "replace")
 
-    def lost(self, request: Request[Any, Any, Any], failure: Failure) -> ASGIResponse:
+    def lost(self, request: Request[Any, Any, Any], failure: Failure) -> Response[bytes]:
         """The page of an address where there is nothing."""
         failure.text = "There is nothing at this address."
-        return self._failed(self._nobody(request, entry.login_of(request)), failure)
+        answer = page_of(self._nobody(request, entry.login_of(request)), failure)
+        return Response(
+            answer.body,
+            status_code=answer.status,
+            media_type=answer.media_type,
+            headers={**guard.HEADERS, **answer.headers},
+        )
 
     def _handler(self, rule: Rule, screen: Screen) -> Callable[..., Any]:
         async def handler(request: Request[Any, Any, Any]) -> ASGIResponse:

@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from waypost.core.errors import WaypostError
 from waypost.desk.access import members, trail
 from waypost.desk.access.roles import Role, role_of
+from waypost.desk.office import Desk
 from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.failing import status_of
 from waypost.pages.frame.frame import Frame
@@ -50,21 +51,26 @@ def add(ask: Ask) -> Answer:
         # Only an operator who looks at all accounts makes operators.
         role = Role.OPERATOR if ask.account is None else role_of(word)
         members.add(ask.desk, email, account=ask.account, role=role, by_owner=not ask.who.operator)
-        return _invited(ask, email)
+        return _invited(ask, ask.desk.by(None), email)  # one deed, one line of the trail
     except WaypostError as error:
         return show(ask, status_of(error), error.public)
 
 
 def link(ask: Ask) -> Answer:
     try:
-        return _invited(ask, ask.form.get("email", ""))
+        return _invited(ask, ask.desk, ask.form.get("email", ""))
     except WaypostError as error:
         return show(ask, status_of(error), error.public)
 
 
 def remove(ask: Ask) -> Answer:
     try:
-        gone = members.remove(ask.desk, ask.form.get("email", ""), account=ask.account)
+        gone = members.remove(
+            ask.desk,
+            ask.form.get("email", ""),
+            account=ask.account,
+            by_owner=not ask.who.operator,
+        )
     except WaypostError as error:
         return show(ask, status_of(error), error.public)
     return ask.see("/settings/members", f"{gone.email} is no member any more.")
@@ -79,8 +85,7 @@ def lines(ask: Ask) -> Answer:
     return ask.page("settings/trail.html", lines=found[:LINES], older=older)
 
 
-def _invited(ask: Ask, email: str) -> Answer:
-    desk = ask.desk.by(None)  # the deed is in the trail already, or is noted by this
+def _invited(ask: Ask, desk: Desk, email: str) -> Answer:
     view = members.invite(desk, email, base_of(ask), account=ask.account)
     if isinstance(view.link, str):
         return show(ask, link=view.link, whose=view.email)
