@@ -20,6 +20,7 @@ from waypost.core.errors import ConfigError, Secret, StoreAway
 from waypost.core.ident import IdentMaker
 from waypost.desk import secrets
 from waypost.desk.connection.vault import DeskVault
+from waypost.desk.domains.daily import Daily
 from waypost.desk.office import Desk
 from waypost.intake.accept import Door
 from waypost.intake.auth import Throttle
@@ -351,6 +352,7 @@ class App:
         self._engine = engine
         self._round(notices.step)
         self._round(standing.step)
+        self._round(Daily(make_desk(config, clock), config.dns.servers, config.dns.watch).step)
         self._aim(config)
 
     def _round(self, step: Callable[[], Awaitable[int]]) -> None:
@@ -376,8 +378,7 @@ class App:
             secret = config.alerts.secret or signing.made(config.data, self._clock)
             target = alerts.Target(config.alerts.url, secret)
         if self._alerts is None:
-            clock = self._clock
-            self._alerts = alerts.Alerts(config.data, config.hostname, target, clock)
+            self._alerts = alerts.Alerts(config.data, config.hostname, target, self._clock)
             self._round(self._alerts.step)
         self._alerts.target = target
 

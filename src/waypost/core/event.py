@@ -24,6 +24,8 @@ class Kind(enum.StrEnum):
     DISK_LOW = "disk.low"
     DISK_RECOVERED = "disk.recovered"
     CERTIFICATE_ENDING = "certificate.ending"
+    DOMAIN_WORSE = "domain.worse"
+    DOMAIN_RECOVERED = "domain.recovered"
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -70,6 +70,16 @@ class LedgerView(View):
     balance: int
 
 
+class DomainStateView(View):
+    """What the daily check knows of a domain that sends through an upstream. `status`: ok, warning
+    or error; `problems`: what is not ok, in words."""
+
+    domain: str
+    status: str
+    checked_at: str
+    problems: tuple[str, ...]
+
+
 class UpstreamView(View):
     """`account` null: the operator's. `state`: ok, failing for a time, paused until somebody
     acts.
@@ -103,6 +113,7 @@ class UpstreamView(View):
     last_success_at: str | None
     last_error: str | None  # stays when it works again
     senders: tuple[str, ...]
+    domains: tuple[DomainStateView, ...]  # those of its senders, once they were checked
     created_at: str
 
 

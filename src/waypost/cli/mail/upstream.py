@@ -35,6 +35,7 @@ _COLUMNS = {
     "STATE": "state",
     "LAST SUCCESS": "lastSuccessAt",
     "TODAY": "today",
+    "DNS": "dns",
     "LAST ERROR": "trouble",
 }
 _FLAGS = (
@@ -174,10 +175,17 @@ def list_(call: Call, account: str | None, limit: int) -> None:
             facts["server"] = f"{facts['host']}:{facts['port']}"
             cap = facts["dailyCap"]
             facts["today"] = f"{facts['usedToday']}" + (f" of {cap}" if cap is not None else "")
+            facts["dns"] = _dns(facts["domains"])
             facts["trouble"] = facts["reason"] or facts["lastError"]
             if facts["through"]:
                 facts["state"] += f", {facts['through']} meanwhile"
     call.things(shown, _COLUMNS, "no upstreams yet: waypost upstream add NAME --sender ADDRESS …")
+
+
+def _dns(states: list[dict[str, Any]]) -> str:
+    """What the daily check says of the domains, in a word or two."""
+    wrong = [f"{state['domain']} {state['status']}" for state in states if state["status"] != "ok"]
+    return ", ".join(wrong) or ("ok" if states else "")
 
 
 @upstream.command()
@@ -188,7 +196,13 @@ def show(call: Call, name: str, account: str | None) -> None:
     """One server; never its password."""
     from waypost.desk import upstreams
 
-    call.thing(upstreams.show(call.desk(), name, account=account))
+    view = upstreams.show(call.desk(), name, account=account)
+    call.thing(view)
+    if not call.json:
+        for state in view.domains:
+            out.line(f"{state.domain}: {state.status} (checked {state.checked_at})")
+            for problem in state.problems:
+                out.line(f"- {problem}")
 
 
 @upstream.command()

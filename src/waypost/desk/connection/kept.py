@@ -11,6 +11,7 @@ import msgspec
 from waypost.core.errors import Secret
 from waypost.core.upstream import Health, Login, Upstream, UpstreamState
 from waypost.desk.connection.edits import Edited
+from waypost.desk.domains.known import states
 from waypost.desk.office import Desk, Sealer
 from waypost.desk.views import UpstreamView, iso, iso_or_none
 from waypost.store.manage import rows
@@ -150,6 +151,7 @@ def view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:
         last_success_at=iso_or_none(row.last_success),
         last_error=row.last_error or None,
         senders=tuple(sender.address for sender in bound),
+        domains=states(look, row.id),
         created_at=iso(row.created_at),
     )
 

@@ -103,6 +103,7 @@ def drop_upstream(look: Look, upstream_id: int) -> None:
     """Removes an upstream that no sender is bound to; who fell back to it no longer does."""
     look.run("UPDATE upstream SET fallback_id = NULL WHERE fallback_id = ?", (upstream_id,))
     look.run("DELETE FROM consent WHERE upstream_id = ?", (upstream_id,))
+    look.run("DELETE FROM domain_check WHERE upstream_id = ?", (upstream_id,))
     look.run("DELETE FROM upstream WHERE id = ?", (upstream_id,))
 
 
