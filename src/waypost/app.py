@@ -206,32 +206,22 @@ class App:
     def preload() -> None:
         """Imports what a start imports late: for a parent whose workers are to share it."""
         from waypost.intake.http import gate, once, routes, send  # noqa: F401
-        from waypost.pages import site  # noqa: F401
-        from waypost.pages.api import openapi, reading  # noqa: F401
-        from waypost.watch import health  # noqa: F401
+        from waypost.pages import surface  # noqa: F401
         from waypost.web import WebListener  # noqa: F401
 
     def _start_web(self, readiness: Readiness) -> tuple[WebListener, Ready]:
         # Half a second of imports that no command needs.
         from waypost.intake.http import routes
-        from waypost.pages import site
-        from waypost.pages.api import openapi, reading
+        from waypost.pages import surface
         from waypost.pages.frame.frame import Frame
-        from waypost.watch import health
         from waypost.web import WebListener
 
         api = routes.Ready()
-        desk = make_desk(self._config, self._clock)
-        frame = Frame(self._config, desk)
-        handlers = [
-            *health.handlers(readiness, __version__),
-            *routes.handlers(api),
-            *reading.handlers(api, desk),
-            *openapi.handlers(__version__),
-            *site.handlers(frame, api),
-        ]
-        proxies = list(self._config.listen.trusted_proxies)
-        web = WebListener(handlers, proxies, frame.lost)
+        config = self._config
+        desk = make_desk(config, self._clock)
+        frame = Frame(config, desk)
+        handlers = surface.handlers(api, readiness, config, desk, frame)
+        web = WebListener(handlers, list(config.listen.trusted_proxies), frame.lost)
         web.start(self._sockets.http)
         self._parts.push_async_callback(web.close)
         self._parts.callback(frame.close)

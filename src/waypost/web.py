@@ -18,7 +18,7 @@ import msgspec
 import uvicorn
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -89,9 +89,9 @@ def _failed(_request: Request[Any, Any, Any], error: Failure) -> Response[bytes]
 def _framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What Litestar itself refuses: no such route or method."""
     failure = failure_of(error.status_code)
-    allow = (error.headers or {}).get("Allow") if error.headers else None
-    if allow:
-        failure.headers["Allow"] = allow
+    for name, value in (error.headers or {}).items():
+        if name.lower() == "allow":  # RFC 9110 15.5.6: a 405 names the methods that there are
+            failure.headers["Allow"] = value
     return _failed(request, failure)
 
 
@@ -225,7 +225,7 @@ class WebListener:
 
     def __init__(
         self,
-        handlers: Sequence[HTTPRouteHandler],
+        handlers: Sequence[BaseRouteHandler],
         trusted_proxies: Sequence[str],
         lost: Lost | None = None,
     ) -> None:

@@ -44,6 +44,18 @@ class WrongState(WaypostError):
     """The thing is not in a state that allows the deed (exit 1, HTTP 409)."""
 
 
+class Forbidden(WaypostError):
+    """The asker may see the thing, but the deed is the operator's (HTTP 403, FORBIDDEN)."""
+
+    def __init__(self, public: str, field: str = "") -> None:
+        super().__init__(public)
+        self.field = field
+
+
+class Conflict(WrongState):
+    """A word that stands for one deed was said with another (HTTP 409, IDEMPOTENCY_CONFLICT)."""
+
+
 class StoreAway(WaypostError):
     """The store cannot be read or written now; nothing was kept (451 4.3.0, 454 4.7.0, 503)."""
 

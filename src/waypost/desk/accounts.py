@@ -6,12 +6,15 @@ senders and mail.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from msgspec import UNSET, UnsetType
 
 from waypost.core import ident
-from waypost.core.errors import UsageError, WrongState
+from waypost.core.errors import Conflict, UsageError, WrongState
 from waypost.desk.office import (
     DAY_MS,
+    NEWEST,
     Desk,
     account_of,
     address_of,
@@ -24,7 +27,7 @@ from waypost.desk.office import (
 from waypost.desk.views import AccountView, LedgerView, UseView, iso
 from waypost.store.manage import rows
 from waypost.store.read import people
-from waypost.store.read.book import Value
+from waypost.store.read.book import Look, Value
 from waypost.store.read.rows import AccountRow, LedgerRow
 
 CREDITS_MOST = 10**12
@@ -105,10 +108,11 @@ def show(desk: Desk, name: str) -> AccountView:
         return _view(desk, account_of(look, name))
 
 
-def list_(desk: Desk, limit: int = 100) -> list[AccountView]:
-    """Newest first."""
+def list_(desk: Desk, limit: int = 100, *, behind: str | None = None) -> list[AccountView]:
+    """Newest first; behind the account of that name."""
     with desk.reading() as look:
-        return [_view(desk, row) for row in people.accounts(look, limit_of(limit))]
+        below = NEWEST if behind is None else account_of(look, behind).id
+        return [_view(desk, row) for row in people.accounts(look, limit_of(limit), below)]
 
 
 def use(desk: Desk, name: str) -> UseView:
@@ -123,25 +127,47 @@ def use(desk: Desk, name: str) -> UseView:
 
 def add_credits(desk: Desk, account: str, amount: int, note: str = "") -> AccountView:
     """A line of the ledger: credits bought, or (negative) a correction, never to below zero."""
+    return add_credits_once(desk, "", account, amount, note)[0]
+
+
+def add_credits_once(
+    desk: Desk, once: str, account: str, amount: int, note: str = ""
+) -> tuple[AccountView, bool]:
+    """The same for programs, which may have to ask again: a change that `once`, a word of theirs
+    that is kept 24 hours, stands for already is not made again, and True is given beside.
+
+    Raises `Conflict` where it stands for another change. Empty: no word.
+    """
     whole(amount, -CREDITS_MOST, CREDITS_MOST, "credits")
     note_of(note, "note")
     if amount == 0:
         raise UsageError("0 credits change nothing", "credits")
+    now = desk.clock.wall_ms()
     with desk.writing() as look:
         row = account_of(look, account)
+        if once and _done(look, row.id, once, f"{amount}\0{note}", now):
+            return _view(desk, row), True
         if row.balance + amount < 0 and amount < 0 and not row.unlimited:
             raise WrongState(f"{shown(account)} has {row.balance} credits: no more can be taken")
         if abs(row.balance + amount) > CREDITS_MOST:
             raise WrongState(f"a balance is at most {CREDITS_MOST} credits")
-        rows.credit(look, row.id, amount, desk.clock.wall_ms(), note)
-        return _view(desk, account_of(look, account))
+        rows.credit(look, row.id, amount, now, note)
+        return _view(desk, account_of(look, account)), False
 
 
 def ledger(desk: Desk, account: str, limit: int = 0) -> list[LedgerView]:
     """Every line, or the newest `limit`, oldest first, so that the balances read on."""
+    return [found for _, found in ledger_behind(desk, account, limit=limit)][::-1]
+
+
+def ledger_behind(
+    desk: Desk, account: str, *, below: int = NEWEST, limit: int = 0
+) -> list[tuple[int, LedgerView]]:
+    """(number, line), newest first, with a number below that."""
     with desk.reading() as look:
         row = account_of(look, account)
-        return [line(found) for found in people.ledger(look, row.id, limit_of(limit))]
+        found = people.ledger(look, row.id, below, limit_of(limit))
+        return [(number, line(entry)) for number, entry in found]
 
 
 def line(row: LedgerRow) -> LedgerView:
@@ -155,6 +181,16 @@ def line(row: LedgerRow) -> LedgerView:
         note=row.note,
         balance=row.balance,
     )
+
+
+def _done(look: Look, account_id: int, once: str, change: str, now_ms: int) -> bool:
+    """Whether the word stands for this change already; else it does from now on."""
+    word = sha256(f"credits\0{once}".encode("utf-8", "surrogateescape")).digest()
+    stands = sha256(change.encode()).digest()
+    found = rows.stand(look, account_id, word, stands, (now_ms, now_ms - DAY_MS))
+    if found not in (None, stands):
+        raise Conflict("this Idempotency-Key was used for another change: use a new one")
+    return found is not None
 
 
 def _settings(

@@ -13,7 +13,7 @@ import msgspec
 
 from waypost.core.errors import NotFound, UsageError
 from waypost.core.facts import RecipientsFrom
-from waypost.desk.office import Desk, account_of, asker, limit_of, name_of, number_of
+from waypost.desk.office import NEWEST, Desk, account_of, asker, limit_of, name_of, number_of
 from waypost.desk.views import KeyView, iso, iso_or_none
 from waypost.store.manage import rows
 from waypost.store.read import people
@@ -44,10 +44,12 @@ def create(desk: Desk, account: str, *, name: str = "", recipients: str = "heade
         return msgspec.structs.replace(_view(_key(look, key_id, None)), key=secret)
 
 
-def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[KeyView]:
-    """Newest first; deleted keys are not there."""
+def list_(
+    desk: Desk, *, account: str | None = None, below: int = NEWEST, limit: int = 100
+) -> list[KeyView]:
+    """Newest first, with a number below that; deleted keys are not there."""
     with desk.reading() as look:
-        found = people.keys(look, asker(look, account), limit_of(limit))
+        found = people.keys(look, asker(look, account), below, limit_of(limit))
         return [_view(row) for row in found]
 
 

@@ -27,8 +27,8 @@ TEXT_CANCELLED = "cancelled by its owner"
 def show(desk: Desk, *, account: str | None = None) -> list[QueueLine]:
     """A line for every upstream that mail waits for, and (for the operator) that is in trouble."""
     with desk.reading() as look:
-        found = waiting.lines(look, asker(look, account))
-        return [_line(look, row) for row in found]
+        owner = asker(look, account)
+        return [_line(look, row, owner) for row in waiting.lines(look, owner)]
 
 
 def retry(desk: Desk, message: str, *, account: str | None = None) -> MessageView:
@@ -47,7 +47,7 @@ def retry(desk: Desk, message: str, *, account: str | None = None) -> MessageVie
         rows.message_due_now(look, row.id, now)
         sender = people.sender_by_id(look, row.sender_id)
         if sender is not None and (account is None or sender.account == account):
-            _free(look, sender.upstream_id, now)
+            free(look, sender.upstream_id, now)
         return logs.view(look, row)
 
 
@@ -58,7 +58,7 @@ def retry_all(
     with desk.writing() as look:
         owner = asker(look, account)
         if upstream is None:
-            chosen = [row.id for row in people.upstreams(look, owner, 0)]
+            chosen = [row.id for row in people.upstreams(look, owner, NEWEST, 0)]
         else:
             one = people.upstream(look, owner, upstream)
             if one is None:
@@ -67,7 +67,7 @@ def retry_all(
         now = desk.clock.wall_ms()
         messages = recipients = wire = 0
         for upstream_id in chosen:
-            _free(look, upstream_id, now)
+            free(look, upstream_id, now)
             senders = [row.id for row in people.senders_of_upstream(look, upstream_id)]
             if senders:
                 moved = rows.due_now(look, senders, now)
@@ -207,7 +207,8 @@ def _end(look: Look, desk: Desk, message_id: int, state: State, text: str) -> tu
     return len(numbers), gone
 
 
-def _free(look: Look, upstream_id: int, now_ms: int) -> None:
+def free(look: Look, upstream_id: int, now_ms: int) -> None:
+    """Ends a pause or a back-off of an upstream, and the holds of its senders."""
     rows.healthy(look, upstream_id, now_ms)
     rows.release_senders(look, upstream_id)
 
@@ -216,7 +217,7 @@ def _again(look: Look, row: MessageRow) -> MessageRow:
     return log.message(look, row.id, None) or row
 
 
-def _line(look: Look, row: QueueRow) -> QueueLine:
+def _line(look: Look, row: QueueRow, owner: int | None) -> QueueLine:
     due = row.due
     if row.state == "paused" or row.held:
         due = None
@@ -230,5 +231,5 @@ def _line(look: Look, row: QueueRow) -> QueueLine:
         oldest_at=None if row.oldest is None else iso(ident.milliseconds(row.oldest)),
         next_at=None if due is None else iso(due),
         state=row.state,
-        reason=row.reason or row.held or waiting.first_reason(look, row.upstream_id),
+        reason=row.reason or row.held or waiting.first_reason(look, row.upstream_id, owner),
     )

@@ -8,7 +8,7 @@ global. Knows nothing of the mail that uses them, but that it follows its sender
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack
+from typing import Required, TypedDict, Unpack
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,6 +17,7 @@ from waypost.core.address import Address
 from waypost.core.errors import NotFound, UsageError, WrongState
 from waypost.desk import queue
 from waypost.desk.office import (
+    NEWEST,
     Desk,
     account_of,
     address_of,
@@ -31,6 +32,7 @@ from waypost.store.manage import rows
 from waypost.store.read import people
 from waypost.store.read.book import Look, Value
 from waypost.store.read.rows import SenderRow, UpstreamRow
+from waypost.upstream.settings import refuse_raise
 
 CAP_MOST = 100_000_000  # recipients a day
 FROM_NAME_CHARACTERS = 100  # as of a From header
@@ -48,10 +50,24 @@ class Binding(msgspec.Struct, frozen=True):
     daily_cap: int | None = None
 
 
+class New(TypedDict, total=False):
+    """What is said of a new sender. `everyone`: the operator's, for all. `default`: the default
+    sender of its account too. `own`: on the account's own upstream or none.
+    """
+
+    upstream: Required[str]
+    everyone: bool
+    daily_cap: int | None
+    from_name: str
+    default: bool
+    own: bool
+
+
 class Edit(TypedDict, total=False):
     """What is said of a sender that is there; UNSET, or nothing, is what stays.
 
     `upstream`: where it is bound to from now on. `assign`, `unassign`: names of accounts.
+    `keep_cap`: the daily cap may be lowered only.
     """
 
     upstream: str | UnsetType
@@ -61,26 +77,19 @@ class Edit(TypedDict, total=False):
     daily_cap: int | UnsetType | None
     from_name: str | UnsetType
     default: bool | UnsetType
+    keep_cap: bool
 
 
-def add(
-    desk: Desk,
-    address: str,
-    *,
-    upstream: str,
-    everyone: bool = False,
-    account: str | None = None,
-    daily_cap: int | None = None,
-    from_name: str = "",
-    default: bool = False,
-) -> SenderView:
+def add(desk: Desk, address: str, *, account: str | None = None, **new: Unpack[New]) -> SenderView:
     """Binds an address to an upstream.
 
-    `everyone`: the operator's, for all. `account`: its own, on its own upstream of that name, else
-    the operator's sender on the operator's upstream, assigned to it. `default`: its default sender
-    too.
+    `account`: its own, on its own upstream of that name, else (but for `own`) the operator's sender
+    on the operator's upstream, assigned to it.
     """
     parsed = address_of(address, "address")
+    upstream, default = new["upstream"], new.get("default", False)
+    everyone, own_only = new.get("everyone", False), new.get("own", False)
+    daily_cap, from_name = new.get("daily_cap"), new.get("from_name", "")
     if everyone == (account is not None):
         raise UsageError("say either --global or --account NAME", "account")
     if default and account is None:
@@ -92,7 +101,7 @@ def add(
     with desk.writing() as look:
         account_id = asker(look, account)
         own = people.upstream(look, account_id, upstream) if account_id is not None else None
-        found = own or people.upstream(look, None, upstream)
+        found = own if own or own_only else people.upstream(look, None, upstream)
         if found is None:
             raise NotFound(f"there is no upstream {shown(upstream)}")
         assign = (account_id,) if account_id is not None and own is None else ()
@@ -158,10 +167,20 @@ def remove(
     return was
 
 
-def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[SenderView]:
-    """All, or those that the account may use; newest first."""
+def show(
+    desk: Desk, address: str, *, account: str | None = None, on: str | None = None
+) -> SenderView:
+    """The sender of that owner; `on`: the upstream it is bound to, where there are several."""
     with desk.reading() as look:
-        found = people.senders(look, asker(look, account), limit_of(limit))
+        return _view(look, desk, one(look, address, asker(look, account), on))
+
+
+def list_(
+    desk: Desk, *, account: str | None = None, below: int = NEWEST, limit: int = 100
+) -> list[SenderView]:
+    """All, or those that the account may use; newest first, with a number below that."""
+    with desk.reading() as look:
+        found = people.senders(look, asker(look, account), below, limit_of(limit))
         return [_view(look, desk, row) for row in found]
 
 
@@ -269,6 +288,8 @@ def _apply(look: Look, row: SenderRow, edit: Edit, now_ms: int) -> None:
         everyone = row.everyone
     columns["everyone"] = everyone
     if cap is not UNSET:
+        if edit.get("keep_cap", False):
+            refuse_raise(row.daily_cap, cap)
         columns["daily_cap"] = cap
     if name is not UNSET:
         columns["from_name"] = name

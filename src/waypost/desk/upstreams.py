@@ -16,7 +16,7 @@ from waypost.core.upstream import Login, Upstream, UpstreamState
 from waypost.desk import queue, senders
 from waypost.desk.connection import edits, kept
 from waypost.desk.connection.edits import Fields
-from waypost.desk.office import Desk, account_of, asker, limit_of, name_of, note_of, shown
+from waypost.desk.office import NEWEST, Desk, account_of, asker, limit_of, name_of, note_of, shown
 from waypost.desk.views import UpstreamView
 from waypost.store.manage import rows
 from waypost.store.read import people
@@ -125,7 +125,7 @@ def change(desk: Desk, name: str, fields: Fields, *, account: str | None = None)
         if fields.fallback is not UNSET:
             columns["fallback_id"] = _fallback(look, owner, name, fields.fallback)
         rows.update(look, "upstream", row.id, columns)
-        _free(look, row.id, desk.clock.wall_ms())
+        queue.free(look, row.id, desk.clock.wall_ms())
         if new.login is Login.XOAUTH2 and new.moved:
             rows.update(look, "upstream", row.id, _waiting(name, desk.clock.wall_ms()))
         caps = (row.daily_cap, new.settings.limits.daily_cap)
@@ -151,7 +151,7 @@ def connected(desk: Desk, name: str, grant: Grant, *, account: str | None = None
         }
         columns |= kept.sealed_grant(desk.sealer, row.id, grant)
         rows.update(look, "upstream", row.id, columns)
-        _free(look, row.id, desk.clock.wall_ms())
+        queue.free(look, row.id, desk.clock.wall_ms())
         return kept.view(look, desk, _row(look, row.account_id, name))
 
 
@@ -171,7 +171,7 @@ def resume(desk: Desk, name: str, *, account: str | None = None) -> UpstreamView
     """Ends a pause, a back-off, and the holds of its senders, at once."""
     with desk.writing() as look:
         row = _row(look, asker(look, account), name)
-        _free(look, row.id, desk.clock.wall_ms())
+        queue.free(look, row.id, desk.clock.wall_ms())
         return kept.view(look, desk, _row(look, row.account_id, name))
 
 
@@ -186,7 +186,7 @@ def trust(
     with desk.writing() as look:
         row = _row(look, asker(look, account), name)
         rows.update(look, "upstream", row.id, {"pin": pin or "", "edition": row.edition + 1})
-        _free(look, row.id, desk.clock.wall_ms())
+        queue.free(look, row.id, desk.clock.wall_ms())
         return kept.view(look, desk, _row(look, row.account_id, name))
 
 
@@ -222,10 +222,12 @@ def show(desk: Desk, name: str, *, account: str | None = None) -> UpstreamView:
         return kept.view(look, desk, _row(look, asker(look, account), name))
 
 
-def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[UpstreamView]:
-    """All, or one account's own; newest first."""
+def list_(
+    desk: Desk, *, account: str | None = None, below: int = NEWEST, limit: int = 100
+) -> list[UpstreamView]:
+    """All, or one account's own; newest first, with a number below that."""
     with desk.reading() as look:
-        found = people.upstreams(look, asker(look, account), limit_of(limit))
+        found = people.upstreams(look, asker(look, account), below, limit_of(limit))
         return [kept.view(look, desk, row) for row in found]
 
 
@@ -305,8 +307,3 @@ def _paused(look: Look, row: UpstreamRow, reason: str, now_ms: int) -> None:
             "upstream_id": row.id,
         }
         rows.tell(look, event)
-
-
-def _free(look: Look, upstream_id: int, now_ms: int) -> None:
-    rows.healthy(look, upstream_id, now_ms)
-    rows.release_senders(look, upstream_id)

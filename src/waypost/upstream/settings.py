@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from waypost.core.address import Address
-from waypost.core.errors import UsageError
+from waypost.core.errors import Forbidden, UsageError
 from waypost.core.upstream import Encryption, Limits, Upstream, Validate
 from waypost.upstream import presets
 from waypost.upstream.presets import Preset
@@ -134,6 +134,12 @@ def change(old: Upstream, form: Form) -> Settings:
             limits=_limits(form, limits),
         ),
     )
+
+
+def refuse_raise(old: int | None, new: int | None) -> None:
+    """`Forbidden` where a daily cap would grow or go; None is none."""
+    if old is not None and (new is None or new > old):
+        raise Forbidden(f"the daily cap is {old}: the operator alone raises it", "daily_cap")
 
 
 def asks_password(old: Upstream, new: Settings) -> bool:

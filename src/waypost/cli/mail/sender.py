@@ -95,6 +95,7 @@ def set_(context: click.Context, /, address: str, **flags: Any) -> None:
 
     call = context.find_object(Call) or Call()
     fields = ("upstream", "everyone", "daily_cap", "from_name", "default")
+    edit: Any = {name: unset(flags[name], said(context, name)) for name in fields}
     call.thing(
         senders.change(
             call.desk(),
@@ -103,7 +104,7 @@ def set_(context: click.Context, /, address: str, **flags: Any) -> None:
             on=flags["on"],
             assign=flags["assign"],
             unassign=flags["unassign"],
-            **{name: unset(flags[name], said(context, name)) for name in fields},
+            **edit,
         )
     )
 

@@ -21,6 +21,7 @@ from waypost.store.read import tokens
 from waypost.store.read.tokens import TokenRow
 
 PREFIX = "waypost-token-"
+SECRET_OCTETS = len(PREFIX) + SECRET_CHARACTERS
 USED_MS = 60_000
 """How often its last use is written at most."""
 
@@ -41,6 +42,7 @@ class Holder(msgspec.Struct, frozen=True):
     """Whose call it is: of everybody's manager (`account` None), or of one account's."""
 
     token_id: int
+    name: str
     account: str | None
     enabled: bool  # the account is
 
@@ -100,7 +102,7 @@ def admit(desk: Desk, secret: Secret) -> Holder | None:
     if row.last_used_at is None or not now - USED_MS < row.last_used_at <= now:
         with contextlib.suppress(StoreAway), desk.noting() as look:
             rows.token_used(look, row.id, now)
-    return Holder(row.id, row.account, row.enabled)
+    return Holder(row.id, row.name, row.account, row.enabled)
 
 
 def _digest(secret: Secret) -> bytes:

@@ -101,6 +101,22 @@ def change(
     return upstreams.change(desk, name, fields, account=account)
 
 
+def rehearse(
+    desk: Desk, trial: Trial, name: str, fields: Fields, *, account: str | None = None
+) -> TestView:
+    """Tries what `add` or `change` would save under this name (empty: a new one), saving nothing.
+
+    Raises what they would raise for wrong arguments, and `TooManyTests`.
+    """
+    made = upstreams.draft(desk, name, fields, account=account)
+    bound = None
+    if made.id:
+        kept = upstreams.show(desk, name, account=account).senders
+        bound = parse_address(kept[0]) if kept else None
+    sender = bound if fields.sender is UNSET else address_of(fields.sender, "sender")
+    return _tried(desk, trial, made, Wanted(sender))
+
+
 def trust(desk: Desk, trial: Trial, name: str, *, account: str | None = None) -> TrustView:
     """Trusts the certificate that the server shows now, without logging in; ends a pause.
 

@@ -77,12 +77,14 @@ DRAFT = msgspec.json.Decoder(Draft)
 BATCH = msgspec.json.Decoder(Batch | list[msgspec.Raw])
 
 
-def read(octets: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
-    """The value, or `Refused` naming the field."""
+def read(
+    octets: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], what: str = "every message"
+) -> T:
+    """The value, or `Refused` naming the field; `what` needs those that are missing."""
     try:
         return decoder.decode(octets)
     except msgspec.ValidationError as error:
-        raise _misshapen(str(error)) from None
+        raise _misshapen(str(error), what) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         field = _surrogate_in(bytes(octets))
         if field:
@@ -103,13 +105,13 @@ def messages(batch: Batch | list[msgspec.Raw]) -> list[msgspec.Raw]:
     return found
 
 
-def _misshapen(said: str) -> Refused:
+def _misshapen(said: str, what: str) -> Refused:
     place = _PLACE.search(said) or _NAMED.search(said)
     field = place[1] if place else ""
     if "unknown field" in said:
         return wrong(f"There is no field {_shown(field)}: see /docs for those there are", field)
     if "missing required" in said and "$" not in said:
-        return wrong(f"{field} is missing: every message needs it", field)
+        return wrong(f"{field} is missing: {what} needs it", field)
     return wrong(f"The body has another shape than expected: {_shown(said)}", field)
 
 

@@ -82,7 +82,7 @@ class Gate:
         row, text = TABLE[found.reason], _WORDS[found.reason]
         self.door.note("http", peer, who, "", found.reason, f"{row.http} {row.word} {text}")
         if known is None:
-            await self._late(peer)
+            await self.late(peer)
         headers = {"WWW-Authenticate": "Bearer"} if row.http == 401 else {}
         raise Failure(row.http, row.word, text, headers=headers)
 
@@ -111,7 +111,8 @@ class Gate:
             "ratelimit-reset": str(reset),
         }
 
-    async def _late(self, peer: str) -> None:
+    async def late(self, peer: str) -> None:
+        """Returns ever later to an address that comes with wrong secrets."""
         delay_s = self._throttle.failed(peer, self._clock.monotonic())
         if self._waiting >= WAITING:
             return

@@ -118,7 +118,7 @@ async def _within(
     if why is not None:
         raise wrong(f"There are {why}", "", Reason.SESSIONS)
     try:
-        _type(scope, types)
+        check_type(scope, types)
         name = header(scope, b"idempotency-key")
         digest = once.key_digest(name) if name else b""
         if not name:
@@ -154,7 +154,7 @@ def failed(gate: Gate, caller: Caller | None, failure: Failure) -> ASGIResponse:
     return response(failure.body, failure.status, headers)
 
 
-def _type(scope: Mapping[str, Any], types: frozenset[str]) -> None:
+def check_type(scope: Mapping[str, Any], types: frozenset[str]) -> None:
     """Refuses another content type, and encodings: a small body could become a large one."""
     given = header(scope, b"content-type").partition(";")[0].strip().lower()
     if given not in types:

@@ -18,6 +18,8 @@ from waypost.core.verdict import TABLE
 from waypost.desk.views import AccountView, MessageLine, MessageView, RefusalView
 from waypost.intake.http.answer import Sent
 from waypost.intake.http.draft import BATCH_MESSAGES, Draft
+from waypost.pages.manage import describe
+from waypost.pages.manage import serve as manage
 from waypost.web import JSON
 
 REF = "#/components/schemas/{name}"
@@ -50,6 +52,7 @@ SENDING = (400, 401, 402, 403, 408, 409, 413, 415, 429, 502, 503)
 CODES = sorted(
     {row.word for row in TABLE.values()}
     | {"UPSTREAM_REFUSED", "IDEMPOTENCY_CONFLICT", "NOT_FOUND", "WRONG_STATE", "BODY_GONE"}
+    | {"FORBIDDEN", "TEST_FAILED"}
 )
 PARAMETERS = {
     "Idempotency-Key": ("header", "The same key and body get the first answer again, for 24 hours"),
@@ -81,16 +84,28 @@ def document(version: str) -> dict[str, Any]:
             "field": {"type": "string"},
         },
     }
+    managing = manage.routes()
+    bearer = {"type": "http", "scheme": "bearer"}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Waypost", "version": version, "description": "Send mail, look it up."},
+        "info": {
+            "title": "Waypost",
+            "version": version,
+            "description": "Send mail and look it up with a key, manage accounts with a token.",
+        },
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
-        "paths": _paths(),
+        "paths": {**_paths(), **describe.paths(managing, REF)},
         "components": {
-            "schemas": shapes,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "responses": {str(status): _error(status) for status in ERRORS},
+            "schemas": {**describe.shapes(managing, REF), **shapes},
+            "securitySchemes": {
+                "key": {**bearer, "description": "A key: waypost key create"},
+                "token": {**bearer, "description": "A token: waypost token create"},
+            },
+            "responses": {
+                **{str(status): _error(status) for status in ERRORS},
+                **describe.responses(),
+            },
         },
     }
 
@@ -248,7 +263,8 @@ def _page(described: dict[str, Any]) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><title>Waypost API</title>"
         "<style>body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}"
         "pre{background:#eee;padding:1em;overflow:auto}</style><h1>Waypost API</h1>"
-        "<p>Every call: <code>Authorization: Bearer KEY</code>. An error is"
+        "<p>Every call: <code>Authorization: Bearer KEY</code>, or, under /api/v1/manage,"
+        " a token (<code>waypost token create</code>). An error is"
         ' <code>{"ok":false,"error","code","field"?}</code>.'
         " For programs: <a href=/openapi.json>/openapi.json</a>.</p>"
         f"{''.join(rows)}<h2>Errors</h2><ul>{errors}</ul><h2>Shapes</h2><pre>{shapes}</pre>"

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, get, post
@@ -25,14 +23,12 @@ from waypost.intake.http import answer
 from waypost.intake.http.draft import Refused
 from waypost.intake.http.gate import Caller
 from waypost.intake.http.routes import Ready, failed, response
+from waypost.pages.api import query as reads
 from waypost.web import Failure
 
-PAGE = 100  # behaviour, section 11
-PAGE_MOST = 1_000
 READS = 8  # at once; more wait their turn
 
 T = TypeVar("T")
-Query = dict[str, str]
 FILTERS = frozenset({"status", "from", "to", "after", "before", "cursor", "limit"})
 PAGING = frozenset({"cursor", "limit"})
 
@@ -102,16 +98,16 @@ def handlers(ready: Ready, desk: Desk) -> list[HTTPRouteHandler]:
 
 
 def _messages(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Page:
-    query = _query(request, FILTERS)
-    limit = _limit(query)
+    query = reads.read(request.scope["query_string"], FILTERS)
+    limit = reads.limit(query)
     found = logs.list_(
         desk,
         account=caller.account,
         status=query.get("status"),
         sender=query.get("from"),
         to=query.get("to"),
-        after=_time(query, "after"),
-        before=_time(query, "before"),
+        after=reads.time(query, "after"),
+        before=reads.time(query, "before"),
         cursor=query.get("cursor"),
         limit=limit + 1,
     )
@@ -119,9 +115,9 @@ def _messages(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Pa
 
 
 def _refusals(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Page:
-    query = _query(request, PAGING)
-    limit = _limit(query)
-    cursor = _whole(query["cursor"], "cursor") if "cursor" in query else None
+    query = reads.read(request.scope["query_string"], PAGING)
+    limit = reads.limit(query)
+    cursor = reads.whole(query["cursor"], "cursor") if "cursor" in query else None
     found = logs.refusals(desk, account=caller.account, cursor=cursor, limit=limit + 1)
     return _page(found, limit)
 
@@ -138,44 +134,6 @@ def _page(found: list[Any], limit: int) -> Page:
     more = len(found) > limit
     shown = found[:limit]
     return Page(True, shown, str(shown[-1].id) if more else None)
-
-
-def _query(request: Request[Any, Any, Any], known: frozenset[str]) -> Query:
-    """The parameters of the address; one that is not known would be a filter that does nothing."""
-    text = request.scope["query_string"].decode("latin-1")
-    query = dict(parse_qsl(text, keep_blank_values=True, encoding="utf-8"))
-    for name in query:
-        if name not in known:
-            raise UsageError(f"there is no parameter of that name: {', '.join(sorted(known))}", "")
-    return {name: value for name, value in query.items() if value}
-
-
-def _limit(query: Query) -> int:
-    limit = _whole(query["limit"], "limit") if "limit" in query else PAGE
-    if not 1 <= limit <= PAGE_MOST:
-        raise UsageError(f"limit is a whole number from 1 to {PAGE_MOST}", "limit")
-    return limit
-
-
-def _whole(text: str, field: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise UsageError(f"{field} is a whole number", field)
-    return int(text)
-
-
-def _time(query: Query, field: str) -> int | None:
-    """Milliseconds since 1970 of an ISO 8601 time; one without an offset is UTC."""
-    if field not in query:
-        return None
-    text = query[field].replace(" ", "+")  # a + that was not escaped
-    try:
-        read = datetime.fromisoformat(text if "T" in text else text + "T00:00:00+00:00")
-        read = read if read.tzinfo else datetime.fromisoformat(text + "+00:00")
-        return int(read.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise UsageError(
-            f"{field} is a time such as 2030-01-31T08:00:00+01:00, or a day", field
-        ) from None
 
 
 def _failure(error: NotFound | UsageError | WrongState | StoreAway) -> Failure:

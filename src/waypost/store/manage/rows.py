@@ -34,6 +34,29 @@ def credit(look: Look, account_id: int, amount: int, at_ms: int, note: str) -> N
     )
 
 
+def stand(
+    look: Look, account_id: int, word: bytes, change: bytes, at: tuple[int, int]
+) -> bytes | None:
+    """What this word stood for (digests both); where it stood for nothing, it stands for `change`
+    from now on. `at`: now, and since when words count.
+    """
+    at_ms, since_ms = at
+    of = (account_id, word)
+    look.run(
+        "DELETE FROM idempotency WHERE account_id = ? AND key = ? AND at <= ?",
+        (*of, since_ms),
+    )
+    found = look.value("SELECT body FROM idempotency WHERE account_id = ? AND key = ?", of)
+    if found is None:
+        look.run(
+            "INSERT INTO idempotency (account_id, key, number, body, message_id, at)"
+            " VALUES (?, ?, 0, ?, 0, ?)",
+            (*of, change, at_ms),
+        )
+        return None
+    return bytes(found)
+
+
 def assign(look: Look, sender_id: int, account_id: int) -> None:
     """Lets an account use an operator's sender; again is nothing."""
     look.run(

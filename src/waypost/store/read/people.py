@@ -41,6 +41,7 @@ SENDER = (
     " u.name, s.from_name, s.daily_cap, s.held, s.created_at FROM sender s"
     " JOIN upstream u ON u.id = s.upstream_id LEFT JOIN account a ON a.id = s.account_id"
 )
+NEWEST = 2**63 - 1  # above every number of a row
 ALL = -1  # SQLite: LIMIT of a negative number is none
 
 
@@ -56,8 +57,10 @@ def account_by_id(look: Look, account_id: int) -> AccountRow | None:
     return look.row(AccountRow, f"{ACCOUNT} WHERE id = ?", (account_id,))
 
 
-def accounts(look: Look, limit: int) -> list[AccountRow]:
-    return look.rows(AccountRow, f"{ACCOUNT} ORDER BY id DESC LIMIT ?", (limited(limit),))
+def accounts(look: Look, limit: int, below: int = NEWEST) -> list[AccountRow]:
+    """Those of a lower number, newest first; so are all lists here."""
+    sql = f"{ACCOUNT} WHERE id < ? ORDER BY id DESC LIMIT ?"
+    return look.rows(AccountRow, sql, (below, limited(limit)))
 
 
 def use(look: Look, account_id: int, least_message_id: int) -> tuple[int, int]:
@@ -69,15 +72,14 @@ def use(look: Look, account_id: int, least_message_id: int) -> tuple[int, int]:
     return found[0][0], found[0][1]
 
 
-def ledger(look: Look, account_id: int, limit: int) -> list[LedgerRow]:
-    """The newest lines of the account, oldest first."""
-    found = look.rows(
-        LedgerRow,
-        "SELECT at, amount, reason, message_id, recipient, note, balance FROM ledger"
-        " WHERE account_id = ? ORDER BY id DESC LIMIT ?",
-        (account_id, limited(limit)),
+def ledger(look: Look, account_id: int, below: int, limit: int) -> list[tuple[int, LedgerRow]]:
+    """(number, line) of the account, newest first."""
+    found = look.tuples(
+        "SELECT id, at, amount, reason, message_id, recipient, note, balance FROM ledger"
+        " WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        (account_id, below, limited(limit)),
     )
-    return found[::-1]
+    return [(row[0], LedgerRow(*row[1:])) for row in found]
 
 
 def ledger_below(
@@ -96,10 +98,11 @@ def key(look: Look, key_id: int) -> KeyRow | None:
     return look.row(KeyRow, f"{KEY} AND k.id = ?", (key_id,))
 
 
-def keys(look: Look, account_id: int | None, limit: int) -> list[KeyRow]:
+def keys(look: Look, account_id: int | None, below: int, limit: int) -> list[KeyRow]:
     where = "" if account_id is None else " AND k.account_id = ?"
     values: tuple[Value, ...] = () if account_id is None else (account_id,)
-    return look.rows(KeyRow, f"{KEY}{where} ORDER BY k.id DESC LIMIT ?", (*values, limited(limit)))
+    sql = f"{KEY} AND k.id < ?{where} ORDER BY k.id DESC LIMIT ?"
+    return look.rows(KeyRow, sql, (below, *values, limited(limit)))
 
 
 def upstream(look: Look, owner_id: int | None, name: str) -> UpstreamRow | None:
@@ -115,13 +118,12 @@ def upstream_by_id(look: Look, upstream_id: int) -> UpstreamRow | None:
     return look.row(UpstreamRow, f"{UPSTREAM} WHERE u.id = ?", (upstream_id,))
 
 
-def upstreams(look: Look, owner_id: int | None, limit: int) -> list[UpstreamRow]:
+def upstreams(look: Look, owner_id: int | None, below: int, limit: int) -> list[UpstreamRow]:
     """Of one account, or (None) all."""
-    where = "" if owner_id is None else " WHERE u.account_id = ?"
+    where = "" if owner_id is None else " AND u.account_id = ?"
     values: tuple[Value, ...] = () if owner_id is None else (owner_id,)
-    return look.rows(
-        UpstreamRow, f"{UPSTREAM}{where} ORDER BY u.id DESC LIMIT ?", (*values, limited(limit))
-    )
+    sql = f"{UPSTREAM} WHERE u.id < ?{where} ORDER BY u.id DESC LIMIT ?"
+    return look.rows(UpstreamRow, sql, (below, *values, limited(limit)))
 
 
 def upstreams_of_domain(
@@ -229,16 +231,18 @@ def senders_of_upstream(look: Look, upstream_id: int) -> list[SenderRow]:
     return look.rows(SenderRow, f"{SENDER} WHERE s.upstream_id = ? ORDER BY s.id", (upstream_id,))
 
 
-def senders(look: Look, account_id: int | None, limit: int) -> list[SenderRow]:
+def senders(look: Look, account_id: int | None, below: int, limit: int) -> list[SenderRow]:
     """All, or those that the account may use."""
-    if account_id is None:
-        return look.rows(SenderRow, f"{SENDER} ORDER BY s.id DESC LIMIT ?", (limited(limit),))
-    return look.rows(
-        SenderRow,
-        f"{SENDER} WHERE s.account_id = ? OR (s.account_id IS NULL AND (s.everyone OR s.id IN"
-        " (SELECT sender_id FROM sender_account WHERE account_id = ?))) ORDER BY s.id DESC LIMIT ?",
-        (account_id, account_id, limited(limit)),
-    )
+    values: tuple[Value, ...] = ()
+    where = ""
+    if account_id is not None:
+        values = (account_id, account_id)
+        where = (
+            " AND (s.account_id = ? OR (s.account_id IS NULL AND (s.everyone OR s.id IN"
+            " (SELECT sender_id FROM sender_account WHERE account_id = ?))))"
+        )
+    sql = f"{SENDER} WHERE s.id < ?{where} ORDER BY s.id DESC LIMIT ?"
+    return look.rows(SenderRow, sql, (below, *values, limited(limit)))
 
 
 def assigned(look: Look, sender_id: int) -> list[tuple[int, str]]:

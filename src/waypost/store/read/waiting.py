@@ -34,12 +34,17 @@ def lines(look: Look, account_id: int | None) -> list[QueueRow]:
     )
 
 
-def first_reason(look: Look, upstream_id: int) -> str:
-    """Why the mail waits that is due first of one of the upstream's senders."""
+def first_reason(look: Look, upstream_id: int, account_id: int | None) -> str:
+    """Why the mail waits that is due first of one of the upstream's senders.
+
+    Of one account's mail where that is said: the words may name a recipient.
+    """
+    mine = "" if account_id is None else " AND q.account_id = ?"
+    values: list[Value] = [upstream_id] if account_id is None else [upstream_id, account_id]
     found = look.value(
         "SELECT q.reason FROM sender s JOIN queue q ON q.claim = 0 AND q.sender_id = s.id"
-        " WHERE s.upstream_id = ? LIMIT 1",
-        (upstream_id,),
+        f" WHERE s.upstream_id = ?{mine} LIMIT 1",
+        values,
     )
     return str(found or "")
 

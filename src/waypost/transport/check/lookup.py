@@ -19,6 +19,10 @@ class LookupFailed(WaypostError):
     """The DNS gave no answer, or says that there is no such domain."""
 
 
+class NoSuchDomain(LookupFailed):
+    """The DNS says that there is no such domain."""
+
+
 class Lookup(Protocol):
     """Two questions. Hosts come best first; nothing found is empty."""
 
@@ -70,7 +74,7 @@ class DnsLookup:
         except dns.resolver.NXDOMAIN:
             if name != domain:
                 return []
-            raise LookupFailed(f"there is no domain {domain}") from None
+            raise NoSuchDomain(f"there is no domain {domain}") from None
         except dns.resolver.NoAnswer:
             return []
         except dns.exception.DNSException as error:
