@@ -87,6 +87,7 @@ def test_a_reload_says_what_needs_a_restart(
     (line,) = [x for x in relay.log.read_text().splitlines() if "restart_needed" in x]
     assert 'settings="global_sender, limits.sessions"' in line
     assert relay.submit(key, mail(), ["ann@example.com"])[1].startswith("queued: ")
+    wait_until(lambda: len(recording.messages) == 1, "the message upstream")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
