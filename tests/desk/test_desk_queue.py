@@ -56,6 +56,29 @@ def test_the_debit_is_found_among_many_lines_and_after_a_jump_of_the_clock(
         assert (line.reason, line.message) == ("debit", ident.show(one))
 
 
+def test_a_message_says_what_it_waits_for(desk: Desk, mail: Any) -> None:
+    number = ident.show(mail.accept("acme", FROM))
+    mail.sql("UPDATE queue SET due = ?, reason = 'greylisted'", (mail.clock.ms + 60_000,))
+
+    def waits() -> tuple[str, str | None]:
+        view = logs.show(desk, number)
+        return view.reason, view.next_at
+
+    assert waits() == ("greylisted", "2026-09-21T14:14:20.000Z")
+    mail.sql(
+        "UPDATE upstream SET state = 'failing', reason = 'away', probe_at = ?",
+        (mail.clock.ms + 120_000,),
+    )
+    assert waits() == ("away", "2026-09-21T14:15:20.000Z")
+    mail.sql("UPDATE upstream SET state = 'ok', reason = ''")
+    mail.sql("UPDATE sender SET held = 'may not send as this'")
+    assert waits() == ("may not send as this", None)
+    upstreams.pause(desk, "main", reason="maintenance")
+    assert waits() == ("maintenance", None)
+    accounts.disable(desk, "acme")
+    assert waits() == ("the account is disabled", None)
+
+
 def test_lists_are_narrowed_by_everything_said(desk: Desk, mail: Any) -> None:
     accounts.create(desk, "other", credits=9)
     start = mail.clock.ms
@@ -157,7 +180,10 @@ def test_retry_is_now_and_ends_what_is_in_the_way(desk: Desk, mail: Any) -> None
 def test_an_account_does_not_end_the_operators_pause(desk: Desk, mail: Any) -> None:
     number = ident.show(mail.accept("acme", FROM))
     upstreams.pause(desk, "main", reason="maintenance")
-    assert queue.retry(desk, number, account="acme").next_at == "2026-09-21T14:13:20.000Z"
+    mail.sql("UPDATE queue SET due = due + 60000")
+    view = queue.retry(desk, number, account="acme")
+    assert (view.reason, view.next_at) == ("maintenance", None)
+    assert mail.sql("SELECT due FROM queue") == [(mail.clock.ms,)]
     assert upstreams.show(desk, "main").reason == "maintenance"
     assert queue.retry_all(desk, account="acme").messages == 0
 

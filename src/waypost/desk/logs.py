@@ -13,6 +13,7 @@ import msgspec
 from waypost.core import ident
 from waypost.core.errors import NotFound, UsageError
 from waypost.core.lifecycle import State, Status
+from waypost.core.upstream import UpstreamState
 from waypost.desk.accounts import line as ledger_line
 from waypost.desk.office import Desk, address_of, asker, limit_of
 from waypost.desk.views import (
@@ -28,9 +29,17 @@ from waypost.desk.views import (
 )
 from waypost.store.read import log, people
 from waypost.store.read.book import Look
-from waypost.store.read.rows import AttemptRow, EventRow, MessageRow, RefusalRow
+from waypost.store.read.rows import (
+    AttemptRow,
+    EventRow,
+    MessageRow,
+    RefusalRow,
+    SenderRow,
+    WaitRow,
+)
 
 LIMIT = 100
+ACCOUNT_DISABLED = "the account is disabled"
 """How many a list holds unless said."""
 
 
@@ -145,6 +154,7 @@ def view(look: Look, row: MessageRow) -> MessageView:
     )
     wait = log.wait(look, row.id)
     sender = people.sender_by_id(look, row.sender_id)
+    reason, next_at = ("", None) if wait is None else _waits(look, wait, sender)
     return MessageView(
         id=ident.show(row.id),
         status=row.status,
@@ -162,13 +172,29 @@ def view(look: Look, row: MessageRow) -> MessageView:
         octets=row.octets,
         charged=row.charged,
         refunded=row.refunded,
-        next_at=iso(wait.due) if wait else None,
-        reason=wait.reason if wait else "",
+        next_at=None if next_at is None else iso(next_at),
+        reason=reason,
         on_wire=row.queued > 0 and wait is None,
         body_kept=log.body_kept(look, row.id),
         transcripts=tuple(_transcript(attempt) for attempt in tries if attempt.transcript),
         ledger=tuple(ledger_line(entry) for entry in log.lines(look, row)),
     )
+
+
+def _waits(look: Look, wait: WaitRow, sender: SenderRow | None) -> tuple[str, int | None]:
+    """Why a message waits and until when (milliseconds; None: until somebody acts): of all that
+    holds it back, what must end first."""
+    account = people.account_by_id(look, wait.account_id)
+    if account is not None and not account.enabled:
+        return ACCOUNT_DISABLED, None
+    upstream = None if sender is None else people.upstream_by_id(look, sender.upstream_id)
+    if upstream is not None and upstream.state == UpstreamState.PAUSED:
+        return upstream.reason, None
+    if sender is not None and sender.held:
+        return sender.held, None
+    if upstream is not None and upstream.state == UpstreamState.FAILING:
+        return upstream.reason, max(wait.due, upstream.probe_at)
+    return wait.reason, wait.due
 
 
 def _results(attempt: AttemptRow) -> list[tuple[int, AttemptView]]:
