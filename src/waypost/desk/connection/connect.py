@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from waypost.core.errors import Secret, UsageError, WrongState
+from waypost.core.errors import Secret, StoreAway, UsageError, WrongState
 from waypost.desk import upstreams
 from waypost.desk.connection import kept
 from waypost.desk.office import Desk, asker, shown
@@ -30,6 +30,7 @@ from waypost.transport.oauth.http import checked_url, post
 from waypost.transport.oauth.tokens import Post
 from waypost.upstream import oauth
 from waypost.upstream.oauth import Grant, Kind, Provider, TokenAway, TokenRefused
+from waypost.upstream.seal import SealError
 
 CONSENT_MS = 600_000
 CLIENT_CHARACTERS = 512
@@ -190,7 +191,10 @@ _OLDER_GOOGLE = "https://accounts.google.com/o/oauth2/token"  # in key files of 
 
 def _by_right(desk: Desk, name: str, grant: Grant, account: str | None, ask: Post) -> UpstreamView:
     now = desk.clock.wall_ms()
-    grant = _answered(desk, grant, lambda: oauth.renewal_form(grant, now), ask)
+    with desk.reading() as look:
+        before = _before(look, desk, _row(look, desk, name, account))
+    secrets = () if before is None else before.secrets()
+    grant = _answered(desk, grant, lambda: oauth.renewal_form(grant, now), ask, secrets)
     return upstreams.connected(desk, name, grant, account=account)
 
 
@@ -227,13 +231,21 @@ def _grant(look: Look, desk: Desk, row: UpstreamRow, client: Client | None) -> G
     """What the consent is for: of this client, or of the one that it was connected with."""
     if client is not None:
         return _registered(row, client, Kind.CONSENT)
-    blob = people.grant(look, row.id)
-    before = None if blob is None else kept.opened_grant(desk.sealer, row.id, blob)
+    before = _before(look, desk, row)
     if before is None or before.kind is not Kind.CONSENT:
         raise UsageError(
             "name the application that is registered with the provider: its client id", "client_id"
         )
     return msgspec.structs.replace(before, refresh_token="", access_token="", renew_ms=0)
+
+
+def _before(look: Look, desk: Desk, row: UpstreamRow) -> Grant | None:
+    """What it is connected with, None where that is nothing or does not open."""
+    blob = people.grant(look, row.id)
+    try:
+        return None if blob is None else kept.opened_grant(desk.sealer, row.id, blob)
+    except (SealError, StoreAway):
+        return None
 
 
 def _registered(row: UpstreamRow, client: Client, kind: Kind) -> Grant:

@@ -274,7 +274,7 @@ class _Opening:
         self._at(Stage.AUTH)
         if upstream.login is Login.XOAUTH2:
             token = await self._token()
-            stream.session.veil = self._veil = self._masker(token)
+            stream.session.veil = self._veil = self._masker()
             stream.session.login_with_token(upstream.username, token)
         else:
             stream.session.login(upstream.username, upstream.password or Secret(""))
@@ -289,11 +289,9 @@ class _Opening:
         self.kept_token = None if fresh else token
         return token
 
-    def _masker(self, token: Secret | None = None) -> Mask:
+    def _masker(self) -> Mask:
         tokens = self._dialer.tokens
-        if token is None and tokens is not None:
-            token = tokens.known(self.upstream)
-        return masker(self.upstream, *(() if token is None else (token,)))
+        return masker(self.upstream, *(() if tokens is None else tokens.known(self.upstream)))
 
     async def _expect(self, stream: Stream, kind: type[ClientEvent]) -> None:
         event = await stream.event()

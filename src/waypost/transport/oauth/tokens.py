@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from waypost.upstream.oauth import (
 )
 
 TURN_S = 0.05  # between looks whether another process has renewed it
+KNOWN = 4  # tokens of an upstream that are masked in what its server says
 TURNS = 800  # 40 s: a renewal takes 20 at most
 
 Post = Callable[[str, dict[str, str]], Awaitable[tuple[int, bytes]]]
@@ -70,12 +72,12 @@ class Tokens:
         self._clock = clock
         self._ask = ask
         self._held: dict[int, _Held] = {}
+        self._used: dict[int, deque[Secret]] = {}
         self._unkept: dict[int, tuple[Grant, Grant]] = {}  # got while the store was away
 
-    def known(self, upstream: Upstream) -> Secret | None:
-        """The token that was used last, if any: what a server may repeat."""
-        held = self._held.get(upstream.id)
-        return held.token if held is not None else None
+    def known(self, upstream: Upstream) -> tuple[Secret, ...]:
+        """The tokens that were used last: what a server may repeat."""
+        return tuple(self._used.get(upstream.id, ()))
 
     async def token(self, upstream: Upstream) -> tuple[Secret, bool]:
         """A token that holds, and whether it was got from the token server just now."""
@@ -150,6 +152,9 @@ class Tokens:
 
     def _hold(self, upstream: Upstream, grant: Grant) -> Secret:
         token = Secret(grant.access_token)
+        used = self._used.setdefault(upstream.id, deque(maxlen=KNOWN))
+        if token not in used:
+            used.append(token)
         self._held[upstream.id] = _Held(upstream.edition, token, grant.renew_ms)
         return token
 
