@@ -2,7 +2,7 @@
 """Run the same SMTP submission load through several relays, in turn, and print what each cost.
 
     compare.py [--peer postfix] [--peer haraka=DIR] [--server NAME=FILE.json]
-               [--set quick|core] [--rounds N] [--json]
+               [--set quick|core|http|kept] [--rounds N] [--json]
 
 Each relay gets mail over STARTTLS + AUTH PLAIN from smtpload (built from the C file beside this
 one), must commit it, and passes it on in plain text to one smtp-sink (Debian's postfix package). A
@@ -12,8 +12,10 @@ loopback; nothing is left running.
 
 FILE.json describes a server that this script starts:
     {"start": ["command", "arg", ...], "port": 2587, "user": "x", "password": "...",
-     "from": "noreply@example.test", "env": {...}, "cwd": "...", "ready_s": 20}
-It must relay to 127.0.0.1 port 2626. It is stopped with SIGTERM.
+     "from": "noreply@example.test", "env": {...}, "cwd": "...", "ready_s": 20, "http": 2589}
+It must relay to 127.0.0.1 port 2626. It is stopped with SIGTERM. With "http" it is given the same
+messages over POST /api/v1/email/send at that port instead (httpload, built from its C file), and
+only those loads that say something there: sessions kept, one recipient, not pipelined.
 
 Figures, each a median over the rounds, the relays taken in turn so that a drift of the machine's
 speed meets all:
@@ -58,7 +60,12 @@ WORKLOADS = {
     "10 recipients each, 10 KB, 20 clients": (800, ["-c", "20", "-s", "10240", "-r", "10"]),
     "pipelined, 10 KB, 20 clients": (3000, ["-c", "20", "-s", "10240", "-P"]),
 }
-SETS = {"quick": list(WORKLOADS)[:2], "core": list(WORKLOADS)}
+SETS = {
+    "quick": list(WORKLOADS)[:2],
+    "core": list(WORKLOADS),
+    "http": ["kept sessions, 2 KB, 20 clients"],
+    "kept": list(WORKLOADS)[:1],
+}
 
 
 class Group:
@@ -139,8 +146,9 @@ class Relay:
         env: dict[str, str] | None = None,
         cwd: str | None = None,
         ready_s: float = 20,
+        http: int = 0,
     ) -> None:
-        self.name, self.start_command, self.port = name, start, port
+        self.name, self.start_command, self.port, self.http = name, start, port, http
         self.user, self.password, self.sender = user, password, sender
         self.env, self.cwd, self.ready_s = env or {}, cwd, ready_s
         self.group = Group(name)
@@ -208,13 +216,11 @@ class Sink:
         self.file.close()
 
 
-def build_load() -> str:
-    binary = pathlib.Path(tempfile.gettempdir()) / "smtpload"
-    source = HERE / "smtpload.c"
-    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(
-            ["cc", "-O2", "-o", str(binary), str(source), "-lssl", "-lcrypto"], check=True
-        )
+def build_load(folder: pathlib.Path, name: str) -> str:
+    binary = folder / name
+    subprocess.run(
+        ["cc", "-O2", "-pthread", "-o", binary, HERE / f"{name}.c", "-lssl", "-lcrypto"], check=True
+    )
     return str(binary)
 
 
@@ -372,31 +378,21 @@ def haraka(folder: pathlib.Path, install: str) -> Relay:
     )
 
 
+def applies(relay: Relay, arguments: list[str]) -> bool:
+    """Whether a load says something of this relay: over HTTP only plain ones do."""
+    return not relay.http or not {"-m", "-r", "-P"} & set(arguments)
+
+
 def one_run(
-    relay: Relay, sink: Sink, load: str, messages: int, arguments: list[str]
+    relay: Relay, sink: Sink, loads: dict[str, str], messages: int, arguments: list[str]
 ) -> dict[str, float]:
     before, cpu, began = sink.count(), relay.group.cpu_s(), time.monotonic()
-    out = subprocess.run(
-        [
-            load,
-            "-p",
-            str(relay.port),
-            "-t",
-            "-u",
-            relay.user,
-            "-w",
-            relay.password,
-            "-f",
-            relay.sender,
-            "-n",
-            str(messages),
-            "-T",
-            "100",
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-    ).stdout
+    common = ["-w", relay.password, "-f", relay.sender, "-n", str(messages), "-T", "100"]
+    if relay.http:
+        how = [loads["httpload"], "-p", str(relay.http)]
+    else:
+        how = [loads["smtpload"], "-p", str(relay.port), "-t", "-u", relay.user]
+    out = subprocess.run([*how, *common, *arguments], capture_output=True, text=True).stdout
     result = json.loads(out)
     if not result["ok"]:
         raise SystemExit(f"{relay.name}: nothing was accepted: {result['last_error']}")
@@ -444,24 +440,27 @@ def main() -> int:
                 s.get("env"),
                 s.get("cwd"),
                 s.get("ready_s", 20),
+                s.get("http", 0),
             )
         )
     for item in options.peer:
         name, _, argument = item.partition("=")
         relays.append(postfix(folder) if name == "postfix" else haraka(folder, argument))
-    load, sink = build_load(), Sink()
+    loads = {name: build_load(folder, name) for name in ("smtpload", "httpload")}
+    sink = Sink()
     table: dict[str, dict[str, dict[str, float]]] = {}
     try:
         for relay in relays:
             relay.start()
         for workload in SETS[options.set]:
             messages, arguments = WORKLOADS[workload]
-            rows: dict[str, list[dict[str, float]]] = {r.name: [] for r in relays}
-            for relay in relays:  # warm up
-                one_run(relay, sink, load, max(50, messages // 10), arguments)
+            meant = [relay for relay in relays if applies(relay, arguments)]
+            rows: dict[str, list[dict[str, float]]] = {r.name: [] for r in meant}
+            for relay in meant:  # warm up
+                one_run(relay, sink, loads, max(50, messages // 10), arguments)
             for _ in range(options.rounds):
-                for relay in relays:
-                    rows[relay.name].append(one_run(relay, sink, load, messages, arguments))
+                for relay in meant:
+                    rows[relay.name].append(one_run(relay, sink, loads, messages, arguments))
             table[workload] = {
                 n: {k: statistics.median(r[k] for r in rr) for k in rr[0]} for n, rr in rows.items()
             }

@@ -1,12 +1,16 @@
-"""Sets Waypost up for the benchmark, twice, and hands both to compare.py with the arguments given.
+"""Sets Waypost up for the benchmark and hands it to compare.py with the arguments given.
 
-Everything is on but the limits: `waypost` answers after the first try (inline_wait 4 s),
-`waypost-0` when the message is committed. Each has a data directory of its own, an account with
-unlimited credits (ledger kept) and the sink as its upstream. All of it is gone afterwards.
+    waypost_setup.py [--as waypost,waypost-0] [arguments of compare.py]
+
+Everything is on but the limits. `waypost` answers after the first try (inline_wait 4 s),
+`waypost-0` when the message is committed, `waypost-http` is `waypost` given the mail over its HTTP
+API, `waypost-2` has two workers. Each has a data directory of its own, an account with unlimited
+credits (ledger kept) and the sink as its upstream. All of it is gone afterwards.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -21,13 +25,19 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SINK_PORT = 2626  # compare.py's
 SENDER = "noreply@example.test"
-VARIANTS = {"waypost": (4.0, 12587), "waypost-0": (0.0, 12687)}  # name: inline_wait, first port
+VARIANTS = {  # name: inline_wait, workers, first port
+    "waypost": (4.0, 1, 12587),
+    "waypost-0": (0.0, 1, 12687),
+    "waypost-http": (4.0, 1, 12787),
+    "waypost-2": (4.0, 2, 12887),
+}
 READY_S = 20
 
 CONFIG = """\
 data = "{data}"
 hostname = "relay.test"
 inline_wait = {inline_wait}
+workers = {workers}
 
 [listen]
 submission = ["127.0.0.1:{port}"]
@@ -76,11 +86,13 @@ def serving(config: Path, http: int) -> Iterator[None]:
 
 def prepared(folder: Path, name: str) -> Path:
     """A server.json for compare.py, of a Waypost that has all it needs."""
-    inline_wait, port = VARIANTS[name]
+    inline_wait, workers, port = VARIANTS[name]
     config, server = folder / f"{name}.toml", folder / f"{name}.json"
     http = port + 1
     config.write_text(
-        CONFIG.format(data=folder / name, inline_wait=inline_wait, port=port, http=http)
+        CONFIG.format(
+            data=folder / name, inline_wait=inline_wait, workers=workers, port=port, http=http
+        )
     )
     with serving(config, http):
         where = ("--host", "127.0.0.1", "--port", str(SINK_PORT), "--encryption", "none")
@@ -97,6 +109,7 @@ def prepared(folder: Path, name: str) -> Path:
                 "from": SENDER,
                 "env": {"PYTHONPATH": str(HERE.parent / "src")},
                 "ready_s": READY_S,
+                "http": http if name.endswith("-http") else 0,
             }
         )
     )
@@ -104,11 +117,14 @@ def prepared(folder: Path, name: str) -> Path:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--as", dest="names", default="waypost,waypost-0")
+    options, others = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="waypost-bench-") as made:
         servers: list[str] = []
-        for name in VARIANTS:
+        for name in options.names.split(","):
             servers += ["--server", f"{name}={prepared(Path(made), name)}"]
-        compare = [sys.executable, str(HERE / "compare.py"), *servers, *sys.argv[1:]]
+        compare = [sys.executable, str(HERE / "compare.py"), *servers, *others]
         return subprocess.run(compare, check=False).returncode
 
 
