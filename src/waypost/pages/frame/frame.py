@@ -49,6 +49,8 @@ SLOW_THREADS = 4  # of those that wait for other servers
 STREAMS = 200  # open at once
 STREAM_S = 300.0  # then the browser asks again, and is guarded again
 FORM_OCTETS = 1 << 20
+EVENTS = "text/event-stream"
+LINES = "application/x-ndjson"
 
 T = TypeVar("T")
 Screen = Callable[[Ask], Answer]
@@ -128,7 +130,7 @@ class Frame:
     def stream(self, path: str, flow: Flow, least: Role = Role.READ_ONLY) -> HTTPRouteHandler:
         """Server-sent events: `flow` gives octets, on the loop; it ends after `STREAM_S`."""
         self.routes.append(Route("GET", path, least, "", False))
-        return get(path)(self._streaming(Rule(least=least), flow, "text/event-stream"))
+        return get(path, media_type=EVENTS)(self._streaming(Rule(least=least), flow, EVENTS))
 
     def _streaming(self, rule: Rule, flow: Flow, media_type: str) -> Callable[..., Any]:
         async def handler(request: Request[Any, Any, Any]) -> Any:
@@ -162,8 +164,9 @@ class Frame:
         """A change that tells how it goes, in lines of JSON; else as `post`."""
         self.routes.append(Route("POST", path, least, deed, False))
         rule = Rule(least=least, deed=deed, subject=tuple(subject))
-        return post(path, status_code=200, request_max_body_size=FORM_OCTETS)(
-            self._streaming(rule, flow, "application/x-ndjson")
+        # Litestar takes the media type of the handler before that of the stream.
+        return post(path, status_code=200, media_type=LINES, request_max_body_size=FORM_OCTETS)(
+            self._streaming(rule, flow, LINES)
         )
 
     async def slowly(self, work: Callable[[], T]) -> T:

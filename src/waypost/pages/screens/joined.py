@@ -11,6 +11,9 @@ from waypost.desk.send.again import Again
 from waypost.intake.http.routes import Ready
 from waypost.pages.frame.frame import Frame
 from waypost.pages.screens import logs, message, overview, waiting
+from waypost.pages.screens.servers import integrations, senders
+from waypost.pages.screens.servers.domains import Domains
+from waypost.pages.screens.servers.trying import Trying
 
 SPOOL_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -30,4 +33,8 @@ def handlers(frame: Frame, ready: Ready) -> list[HTTPRouteHandler]:
         *logs.handlers(frame),
         *message.handlers(frame, door),
         *waiting.handlers(frame),
+        *integrations.handlers(frame),
+        *Trying(frame).handlers(),
+        *senders.handlers(frame),
+        *Domains(frame).handlers(),
     ]

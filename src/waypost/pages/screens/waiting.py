@@ -12,7 +12,7 @@ from waypost.desk.view import waiting
 from waypost.desk.views import QueueChange
 from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.frame import Frame
-from waypost.pages.screens.owner import owner_of
+from waypost.pages.screens.servers.owner import owner_of
 
 
 def handlers(frame: Frame) -> list[HTTPRouteHandler]:

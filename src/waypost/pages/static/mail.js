@@ -125,14 +125,16 @@
     const sender = form.elements.sender, found = document.getElementById("detected");
     if (sender && preset.dataset.detect) sender.addEventListener("change", async () => {
       if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(sender.value)) return;
-      if (form.elements.username && !form.elements.username.value) set("username", sender.value);
-      if (form.elements.name && !form.elements.name.value) set("name", sender.value.split("@")[1]);
+      const user = form.elements.username;
+      if (user && !user.value && user !== document.activeElement) set("username", sender.value);
+      const name = form.elements.name;
+      if (name && !name.value && name !== document.activeElement) set("name", sender.value.split("@")[1]);
       if (form.elements.host.value) return;
       found.textContent = "Looking up the provider…";
       try {
         const answer = await fetch(`${preset.dataset.detect}?address=${encodeURIComponent(sender.value)}`);
         const told = await answer.json();
-        if (!answer.ok || form.elements.host.value) { found.textContent = told.error || ""; return; }
+        if (!answer.ok || told.error || form.elements.host.value) { found.textContent = told.error || ""; return; }
         preset.value = told.preset;
         fill();
         if (told.host) set("host", told.host);

@@ -1,1 +1,0 @@
-"""The mail screens of the dashboard, over a real relay."""
