@@ -1,8 +1,10 @@
-"""Real servers as the upstream: smtp-sink, aiosmtpd told to fail, a Postfix with TLS and login."""
+"""Real servers as the upstream: smtp-sink, aiosmtpd told to fail, a Postfix and a Dovecot with TLS
+and login."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from peers.dovecot import Dovecot
 from peers.postfix import upstream_postfix
 from peers.process import wait_until
 from peers.recording import Recording, RecordingServer
@@ -175,3 +178,34 @@ def test_an_upstream_that_comes_back(relay: Relay, recording_server: RecordingSe
     ident = ident_of(text)
     wait_until(lambda: relay.message(ident)["status"] == "sent", "the probe")
     assert len(book.messages) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mechanisms", ["plain login", "login"])
+def test_dovecot_with_starttls_and_login(
+    relay: Relay, recording: Recording, mechanisms: str
+) -> None:
+    """With `login` alone, as Microsoft 365 offers it."""
+    dovecot = Dovecot(recording.port, "way@x.test", "pöst", mechanisms)
+    try:
+        where = ("--host", "127.0.0.1", "--port", str(dovecot.port), "--encryption", "starttls")
+        login = ("--username", "way@x.test", "--password-file", "-")
+        add = ("upstream", "add", "main", "--sender", SENDER, *where, *login)
+        refused = relay.run("--json", *add, stdin="wrong")
+        assert (refused.returncode, json.loads(refused.stdout)["diagnosis"]) == (
+            1,
+            "authentication_failed",
+        )
+        added = relay.cli(*add, stdin="pöst\n")
+        assert added["pin"].startswith("key:")
+        relay.cli("account", "create", "acme", "--credits", "10")
+        code, text = relay.submit(relay.key("acme"), mail(), ["ann@example.com"])
+        assert (code, text.split()[0]) == (250, "OK:"), dovecot.log()
+        (arrived,) = recording.to("ann@example.com")
+        assert b"\r\nSubject: Hello\r\n" in arrived.octets
+        assert arrived.mail_from == SENDER
+        tested = relay.cli("upstream", "test", "main", "--send-to", "bob@example.com")
+        assert tested["ok"] is True
+        assert len(recording.to("bob@example.com")) == 1
+    finally:
+        dovecot.stop()
