@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from functools import cache
 
 import dkim
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.signing import pem, record, rsa_key, signed_by
 from waypost.domain.answers import Answer, Status
 from waypost.domain.dkim import canonical, keys, signature
 from waypost.domain.dkim.check import Body, Checked, Result, check
@@ -75,29 +73,6 @@ class Keys:
         if text is None:
             return Answer(name, kind, Status.ABSENT)
         return Answer(name, kind, Status.FOUND, (text,))
-
-
-@cache
-def rsa_key(bits: int = 1024) -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65_537, bits)
-
-
-def pem(key: rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
-    )
-
-
-def record(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey, beside: str = "") -> str:
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        raw = key.public_key().public_bytes_raw()
-        return f"v=DKIM1; k=ed25519; {beside}p={base64.b64encode(raw).decode()}"
-    der = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return f"v=DKIM1; {beside}p={base64.b64encode(der).decode()}"
 
 
 def verified(octets: bytes, dns: Keys, now_s: int = NOW_S) -> list[Checked]:
@@ -192,39 +167,6 @@ def test_the_examples_of_rfc_6376() -> None:
     assert canonical.body(b"", "relaxed") == b""
     empty = base64.b64encode(hashlib.sha256(b"\r\n").digest())
     assert empty == b"frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY="
-
-
-def signed_by(
-    key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey,
-    text: str,
-    octets: bytes = b"From: a@example.com\r\nSubject: s\r\n\r\nhello\r\n",
-    algorithm: str = "",
-) -> bytes:
-    """A message with a signature of ours: `text` are the tags but b= and bh=."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-
-    whole = message.read(octets)
-    bh = base64.b64encode(hashlib.sha256(canonical.body(whole.body, "relaxed")).digest()).decode()
-    algorithm = algorithm or (
-        "rsa-sha256" if isinstance(key, rsa.RSAPrivateKey) else "ed25519-sha256"
-    )
-    field = f"DKIM-Signature: v=1; a={algorithm}; c=relaxed/relaxed; {text}; bh={bh}; b="
-    names = re.search(r"\bh=([^;]*)", text)
-    assert names is not None
-    left = list(whole.fields)
-    data = b""
-    for name in names[1].lower().split(":"):
-        found = [one for one in left if one.name == name.strip()]
-        if found:
-            left.remove(found[-1])
-            data += canonical.field(found[-1].raw, "relaxed")
-    data += canonical.field(field.encode() + b"\r\n", "relaxed").removesuffix(b"\r\n")
-    if isinstance(key, rsa.RSAPrivateKey):
-        octets_ = key.sign(data, PKCS1v15(), hashes.SHA256())
-    else:
-        octets_ = key.sign(hashlib.sha256(data).digest())
-    return field.encode() + base64.b64encode(octets_) + b"\r\n" + octets
 
 
 BASE = "d=example.com; s=s1; h=from:subject"

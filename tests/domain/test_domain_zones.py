@@ -15,9 +15,6 @@ from peers.knot import Knot
 from waypost.domain.check.run import Report
 from waypost.domain.findings import Grade
 
-PATIENCE_S = 0.3  # for a server that keeps silent on purpose
-ROUNDS = 3  # of publishing what is proposed
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[DnsServer]:
@@ -61,7 +58,7 @@ def test_there_are_enough() -> None:
 @pytest.mark.parametrize("name", zone_files.names())
 def test_findings_and_proposals(server: DnsServer, name: str) -> None:
     file = zone_files.read(name)
-    report = zone_files.checked(file, server.port, PATIENCE_S)
+    report = zone_files.checked(file, server.port)
     as_expected(file, report)
     assert proposed(report) == file.published
 
@@ -75,12 +72,12 @@ def test_publishing_what_is_proposed_makes_it_green(name: str) -> None:
     server = DnsServer()
     try:
         zone_files.serve(server, [file])
-        report = zone_files.checked(file, server.port, PATIENCE_S)
+        report = zone_files.checked(file, server.port)
         first = {f.check for f in report.findings if f.publish is not None}
         zone_files.publish(zones, [f.publish for f in report.findings if f.publish is not None])
         for origin, text in zones.items():
             server.zone(origin, text)
-        after = zone_files.checked(file, server.port, PATIENCE_S)
+        after = zone_files.checked(file, server.port)
         assert proposed(after) == [], "one round of publishing has to be enough"
         for finding in after.findings:
             if finding.check in first - file.stays:

@@ -19,6 +19,8 @@ from waypost.values import Endpoint
 
 QUESTION_S = 5.0  # over all servers and tries
 TRY_S = 2.0
+SILENT = 3  # questions in a row without an answer: from then on less is waited for one
+SILENT_S = 1.0
 BUDGET_S = 45.0  # of a whole check
 KEPT_S = 300.0  # at most, whatever the TTL: people wait for a change of theirs to show
 KEPT_ABSENT_S = 30.0
@@ -79,6 +81,7 @@ class Resolver:
         self._failed: dict[tuple[str, str], Answer] = {}
         self._asker: Any = None
         self._stopped = False
+        self._silent = 0  # questions in a row that timed out
 
     def stop(self) -> None:
         """From another thread: nothing more is asked."""
@@ -94,10 +97,11 @@ class Resolver:
         kept = self._failed.get((name, kind)) or self._cache.get(name, kind, now_s)
         if kept is not None:
             return kept
+        patience_s = self._question_s if self._silent < SILENT else SILENT_S
         left_s = self._until_s - now_s
         if self._stopped or left_s <= 0:
             return _failure(name, kind, "the time for this check is used up")
-        answer, ttl_s = self._asked(name, kind, min(self._question_s, left_s))
+        answer, ttl_s = self._asked(name, kind, min(patience_s, left_s))
         if answer.status is Status.EMPTY and answer.chain and len(hops) < HOPS:
             # A server that is no resolver leaves the rest of the way to whoever asks.
             answer = self._further(answer, (*hops, name))
@@ -136,11 +140,13 @@ class Resolver:
         except dns.resolver.NoResolverConfiguration:
             return _failure(name, kind, "this machine has no resolver: set dns.servers"), 0.0
         except dns.exception.Timeout:
+            self._silent += 1
             return _failure(name, kind, "no name server answered in time"), 0.0
         except dns.resolver.NoNameservers as error:
             return _failure(name, kind, _said(error)), 0.0
         except (dns.exception.DNSException, OSError, ValueError) as error:
             return _failure(name, kind, f"{type(error).__name__}: the answer makes no sense"), 0.0
+        self._silent = 0
         ttl_s = min(float(found.chaining_result.minimum_ttl), KEPT_S)
         chain = tuple(
             item.target.to_text(omit_final_dot=True).lower()
