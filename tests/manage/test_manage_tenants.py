@@ -46,6 +46,7 @@ def bobs(
         "upstream": "bobs",
         "address": BOBS,
         "id": sent["messageId"],
+        "domain": "bob.test",
     }
 
 
@@ -76,6 +77,8 @@ def test_nothing_of_anothers(
     for method, path, example, names in calls(document):
         there = re.sub(r"\{(\w+)\}", lambda name: quote(bobs[name[1]], safe=""), path)
         tries: list[tuple[str, Any]] = [(there, example)] if there != path else []
+        if path == "/domains/{domain}":
+            tries = []  # what DNS says is everybody's: test_manage_domains.py looks at the rest
         if "account" in names and "{account}" not in path:
             tries.append((f"{there}?account=bob", example))
         if example is not None and method == "POST" and there == path:

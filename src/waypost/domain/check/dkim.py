@@ -18,6 +18,7 @@ CHECK = "dkim"
 WHY = "a signature of the domain's own is what survives forwarding and makes DMARC pass"
 USUAL = ("default", "dkim", "mail", "s1", "s2", "k1", "k2", "k3", "selector", "smtp", "email")
 SELECTORS = 60  # asked for, in all
+UNANSWERED = 3
 
 
 class Dkim(msgspec.Struct, frozen=True):
@@ -39,6 +40,8 @@ def check(ask: Ask, domain: str, sources: tuple[Source, ...], said: tuple[str, .
         good = good or (finding.status is not Grade.ERROR and not finding.unknown)
         unknown = unknown or finding.unknown
         findings.append(finding)
+        if not said and len(findings) == UNANSWERED and all(f.unknown for f in findings):
+            break  # whoever does not answer for the first does not for the rest
     if unknown and not said:
         findings = _one_unknown(findings)
     own = [source for source in sources if source.signs_for(domain)]

@@ -60,6 +60,9 @@ PARAMETERS = MappingProxyType(
         "token": "The number of a token",
         "upstream": "The name of an upstream of that owner",
         "id": "The id of a message",
+        "domain": "A domain such as example.com",
+        "selector": "DKIM selectors, with commas; without: the usual ones",
+        "blocklists": "true: ask the usual block lists too",
     }
 )
 _AN_ACCOUNT = "The name of an account"

@@ -76,7 +76,31 @@ _UPSTREAM = {
     "lastSuccessAt": _AT,
     "lastError": None,
     "senders": ["hello@acme.example"],
+    "domains": [
+        {"domain": "acme.example", "status": "ok", "checkedAt": _AT, "problems": []},
+    ],
     "createdAt": _AT,
+}
+_DOMAIN = {
+    "domain": "acme.example",
+    "ok": False,
+    "status": "error",
+    "upstreams": ["mailbox"],
+    "assumed": None,
+    "findings": [
+        {
+            "check": "dmarc",
+            "status": "error",
+            "found": "there is no DMARC record",
+            "why": "Gmail, Yahoo and Microsoft want a DMARC record of everybody who sends in bulk",
+            "publish": {
+                "name": "_dmarc.acme.example",
+                "type": "TXT",
+                "value": "v=DMARC1; p=none; rua=mailto:postmaster@acme.example",
+            },
+            "unknown": False,
+        }
+    ],
 }
 _TEST = {
     "upstream": "mailbox",
@@ -159,6 +183,7 @@ EXAMPLES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
         "TrustView": {**_UPSTREAM, "old": "key:9f86d081", "new": "key:60303ae2"},
         "TestView": _TEST,
         "DetectView": _DETECTED,
+        "DomainView": _DOMAIN,
         "MessageLine": _MESSAGE,
         "MessageView": {
             **_MESSAGE,

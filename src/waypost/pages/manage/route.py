@@ -14,6 +14,7 @@ import msgspec
 from waypost.core.errors import Forbidden, NotFound, UsageError
 from waypost.desk.connection.trial import Trial
 from waypost.desk.office import NEWEST, Desk, shown
+from waypost.domain.resolver import Dns
 from waypost.pages.api import query as reads
 from waypost.pages.api.query import Query
 from waypost.transport.check.lookup import Lookup
@@ -47,6 +48,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     desk: Desk
     setup: Setup
     lookup: Lookup
+    dns: Dns
     account: str | None
     path: dict[str, str]
     query: Query

@@ -31,6 +31,7 @@ from waypost.desk.connection.pace import TooManyTests
 from waypost.desk.connection.vault import DeskVault
 from waypost.desk.connection.views import TestFailed
 from waypost.desk.office import Desk, Hand
+from waypost.domain.resolver import Dns
 from waypost.intake.accept import AWAY
 from waypost.intake.http import answer
 from waypost.intake.http.body import take
@@ -75,7 +76,8 @@ def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]
     guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
     tokens = Tokens(DeskVault(desk), desk.clock)
     setup = Setup(config.hostname, guard, desk.clock, tokens=tokens)
-    manager = _Manager(ready, desk, setup, DnsLookup())
+    dns = Dns(desk.clock, config.dns.servers)
+    manager = _Manager(ready, desk, setup, DnsLookup(config.dns.servers), dns)
 
     @asgi(ROOT, is_mount=True)
     async def manage(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,11 +88,12 @@ def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]
 
 
 class _Manager:
-    def __init__(self, ready: Ready, desk: Desk, setup: Setup, lookup: Lookup) -> None:
+    def __init__(self, ready: Ready, desk: Desk, setup: Setup, lookup: Lookup, dns: Dns) -> None:
         self._ready = ready
         self._desk = desk
         self._setup = setup
         self._lookup = lookup
+        self._dns = dns
         self._routes = routes()
         self._decoders: dict[type, msgspec.json.Decoder[Any]] = {
             route.takes: msgspec.json.Decoder(route.takes, dec_hook=hook)
@@ -167,6 +170,7 @@ class _Manager:
             desk=desk,
             setup=self._setup,
             lookup=self._lookup,
+            dns=self._dns,
             account=by[0].account,
             path=path,
             query=query,
