@@ -25,7 +25,12 @@ from waypost.core.errors import ConfigError, Secret
 from waypost.values import UNITS_MS, Endpoint
 
 PREFIX = "WAYPOST_"
-NOT_OVERRIDES = frozenset({"WAYPOST_CONFIG", "WAYPOST_DATA", "WAYPOST_KEY_FILE"})
+NOT_OVERRIDES = frozenset(
+    {
+        *("WAYPOST_CONFIG", "WAYPOST_DATA", "WAYPOST_KEY_FILE"),
+        *("WAYPOST_VENV", "WAYPOST_PYTHON"),  # of scripts/environment, which may be exported
+    }
+)
 PLACES = ("waypost.toml", "/etc/waypost/waypost.toml")
 DATA = "waypost-data"
 

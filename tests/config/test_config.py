@@ -179,6 +179,11 @@ def test_a_wrong_variable_stops_the_start(
     assert words in refused(tmp_path, **{variable: value})
 
 
+def test_variables_of_the_scripts_are_no_settings(tmp_path: Path) -> None:
+    told = {"WAYPOST_VENV": "/opt/venv", "WAYPOST_PYTHON": "python3", "WAYPOST_KEY_FILE": "k"}
+    assert config.load(environ=told, cwd=tmp_path) == config.load(environ={}, cwd=tmp_path)
+
+
 def test_what_a_reload_leaves_is_named(tmp_path: Path) -> None:
     place = tmp_path / "waypost.toml"
     place.write_text('data = "d"\n')
