@@ -22,7 +22,6 @@ from peers.need import need
 SOURCE = Path(__file__).with_name("effects.c")
 HEADER = struct.Struct("4I2Q")
 CONTROL = struct.Struct("4i")
-NEVER = 1 << 30
 
 
 class Kind(IntEnum):
@@ -82,11 +81,16 @@ class Effects:
         """After so many effects the next one fails, once."""
         self._control[:] = CONTROL.pack(1, left, error, 0)
 
-    def disarm(self) -> tuple[int, Kind | None]:
-        """(effects since `arm`, the kind of the one that failed)."""
-        armed, left, _, failed = CONTROL.unpack(self._control[:])
+    def disarm(self) -> Kind | None:
+        """The kind of the effect that failed, if one did."""
+        failed = self.failed
         self._control[:] = bytes(CONTROL.size)
-        return NEVER - left if armed else 0, Kind(failed) if failed else None
+        return failed
+
+    @property
+    def failed(self) -> Kind | None:
+        failed = CONTROL.unpack(self._control[:])[3]
+        return Kind(failed) if failed else None
 
     def told(self) -> int:
         """How long the journal is."""
