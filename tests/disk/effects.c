@@ -3,10 +3,11 @@
  *
  *   EFFECTS_ROOT     the folder
  *   EFFECTS_JOURNAL  records are added to this file
- *   EFFECTS_CONTROL  16 octets, shared: armed (int32), left (int32), error (int32), failed (int32)
+ *   EFFECTS_CONTROL  shared: armed, left, error, failed (int32 each), then a path of 1,024 octets
  *
  * While armed, each effect takes one off `left`; the one that finds 0 fails with `error`, once, and
- * `failed` is set to its kind. Every effect and its record are made under one lock over all threads
+ * `failed` is set to its
+ * kind and the path to its file's. Every effect and its record are made under one lock over all threads
  * and processes, so that the journal's order is the disk's. What is written through a memory map is
  * not seen: those files hold nothing that must outlive a process.
  */
@@ -29,7 +30,7 @@
 
 enum { CREATE = 1, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, MKDIR, OPEN, LINK };
 
-struct control { int32_t armed, left, error, failed; };
+struct control { int32_t armed, left, error, failed; char path[1024]; };
 struct record {
     uint32_t kind, path, other, data;
     uint64_t inode, offset;
@@ -94,10 +95,11 @@ static void lock(int kind) {
     errno = before;
 }
 
-static int fails(int kind) {
+static int fails(int kind, const char *path) {
     if (!control || !control->armed) return 0;
     if (control->left-- > 0) return 0;
     control->armed = 0;
+    snprintf(control->path, sizeof control->path, "%s", path);
     control->failed = kind;
     errno = control->error;
     return 1;
@@ -126,7 +128,7 @@ static int opened(int folder, const char *path, int flags, mode_t mode) {
         return syscall(SYS_openat, folder, path, flags, mode);
     lock(F_WRLCK);
     int file = -1;
-    if (!fails(OPEN)) {
+    if (!fails(OPEN, path)) {
         int new = (flags & O_CREAT) && syscall(SYS_faccessat, AT_FDCWD, path, F_OK, 0);
         file = syscall(SYS_openat, folder, path, flags, mode);
         if (file >= 0 && new) tell(CREATE, inode_of(file), path, "", 0, 0, 0);
@@ -156,7 +158,7 @@ static ssize_t written(int file, const void *data, size_t octets, off_t at) {
                       : syscall(SYS_pwrite64, file, data, octets, at);
     lock(F_WRLCK);
     ssize_t done = -1;
-    if (!fails(WRITE)) {
+    if (!fails(WRITE, path)) {
         int adds = syscall(SYS_fcntl, file, F_GETFL) & O_APPEND;
         off_t where = at >= 0 ? at : lseek(file, 0, adds ? SEEK_END : SEEK_CUR);
         done = at < 0 ? syscall(SYS_write, file, data, octets)
@@ -182,7 +184,7 @@ static int synced(int file, int number) {
     if (!path_of(file, path)) return syscall(number, file);
     lock(F_WRLCK);
     int done = -1;
-    if (!fails(SYNC)) {
+    if (!fails(SYNC, path)) {
         done = syscall(number, file);
         if (!done) tell(SYNC, inode_of(file), path, "", 0, 0, 0);
     }
@@ -197,7 +199,7 @@ static int truncated(int file, off_t length) {
     if (!path_of(file, path)) return syscall(SYS_ftruncate, file, length);
     lock(F_WRLCK);
     int done = -1;
-    if (!fails(TRUNCATE)) {
+    if (!fails(TRUNCATE, path)) {
         done = syscall(SYS_ftruncate, file, length);
         if (!done) tell(TRUNCATE, inode_of(file), path, "", length, 0, 0);
     }
@@ -211,7 +213,7 @@ int rename(const char *from, const char *to) {
     if (!watched(from) && !watched(to)) return syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
     lock(F_WRLCK);
     int done = -1;
-    if (!fails(RENAME)) {
+    if (!fails(RENAME, from)) {
         done = syscall(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
         if (!done) tell(RENAME, 0, from, to, 0, 0, 0);
     }
@@ -223,7 +225,7 @@ int link(const char *from, const char *to) {
     if (!watched(from) && !watched(to)) return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
     lock(F_WRLCK);
     int done = -1;
-    if (!fails(LINK)) {
+    if (!fails(LINK, from)) {
         done = syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
         if (!done) tell(LINK, 0, from, to, 0, 0, 0);
     }
@@ -235,7 +237,7 @@ int unlink(const char *path) {
     if (!watched(path)) return syscall(SYS_unlinkat, AT_FDCWD, path, 0);
     lock(F_WRLCK);
     int done = -1;
-    if (!fails(UNLINK)) {
+    if (!fails(UNLINK, path)) {
         done = syscall(SYS_unlinkat, AT_FDCWD, path, 0);
         if (!done) tell(UNLINK, 0, path, "", 0, 0, 0);
     }
@@ -247,7 +249,7 @@ int mkdir(const char *path, mode_t mode) {
     if (!watched(path)) return syscall(SYS_mkdirat, AT_FDCWD, path, mode);
     lock(F_WRLCK);
     int done = -1;
-    if (!fails(MKDIR)) {
+    if (!fails(MKDIR, path)) {
         struct stat about;
         done = syscall(SYS_mkdirat, AT_FDCWD, path, mode);
         if (!done) tell(MKDIR, stat(path, &about) ? 0 : about.st_ino, path, "", 0, 0, 0);

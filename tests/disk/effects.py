@@ -21,7 +21,7 @@ from peers.need import need
 
 SOURCE = Path(__file__).with_name("effects.c")
 HEADER = struct.Struct("4I2Q")
-CONTROL = struct.Struct("4i")
+CONTROL = struct.Struct("4i1024s")
 
 
 class Kind(IntEnum):
@@ -79,18 +79,18 @@ class Effects:
 
     def arm(self, left: int, error: int = errno.EIO) -> None:
         """After so many effects the next one fails, once."""
-        self._control[:] = CONTROL.pack(1, left, error, 0)
+        self._control[:] = CONTROL.pack(1, left, error, 0, b"")
 
-    def disarm(self) -> Kind | None:
-        """The kind of the effect that failed, if one did."""
+    def disarm(self) -> tuple[Kind, str] | None:
+        """The kind of the effect that failed, and its file's name, if one did."""
         failed = self.failed
         self._control[:] = bytes(CONTROL.size)
         return failed
 
     @property
-    def failed(self) -> Kind | None:
-        failed = CONTROL.unpack(self._control[:])[3]
-        return Kind(failed) if failed else None
+    def failed(self) -> tuple[Kind, str] | None:
+        *_, failed, path = CONTROL.unpack(self._control[:])
+        return (Kind(failed), Path(os.fsdecode(path.rstrip(b"\0"))).name) if failed else None
 
     def told(self) -> int:
         """How long the journal is."""

@@ -62,8 +62,11 @@ class Failing:
         if failed is None:
             assert code == 250
             return False
-        assert failed is not Kind.SYNC or code != 250, "answered without a sync"
-        self.kinds.add(failed)
+        kind, file = failed
+        # The names in the data directory were synced at the start: SQLite does it again.
+        unsynced = kind is Kind.SYNC and file != "data"
+        assert not unsynced or code != 250, f"answered without the sync of {file}"
+        self.kinds.add(kind)
         assert code == 250 or 400 <= code < 500 or code == 0, code
         self.goes_on_or_stops(code)
         return True

@@ -4,6 +4,7 @@ that outsiders feed."""
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import apsw
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from store.house import House
-from waypost.core.errors import StoreAway
+from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.message import SpoolPart
 from waypost.store.contract import RefusalNote
 from waypost.store.spool import Spool
@@ -65,5 +66,26 @@ def test_a_large_body_stays_when_its_commit_may_be_on_disk(
         await engine.close()
         ((name,),) = house.sql("SELECT spool FROM body")
         assert (data / name).read_bytes() == b"x" * 1000
+
+    asyncio.run(whole())
+
+
+def test_a_directory_that_cannot_be_synced_is_not_served_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def whole() -> None:
+        data = tmp_path / "data"
+        house = House(data)
+        await house.close()
+        fsync = os.fsync
+
+        def broken(descriptor: int) -> None:
+            if Path(f"/proc/self/fd/{descriptor}").readlink() == data:
+                raise OSError(5, "Input/output error")
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", broken)
+        with pytest.raises(StoreBroken, match="cannot be synced"):
+            house.store(0)
 
     asyncio.run(whole())

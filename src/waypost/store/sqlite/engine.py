@@ -31,7 +31,7 @@ from waypost.core.message import (
 from waypost.core.upstream import Health, Upstream
 from waypost.core.verdict import Refusal, Settled
 from waypost.store import locks
-from waypost.store.connect import connect, prepare, trouble
+from waypost.store.connect import connect, prepare, sync, trouble
 from waypost.store.contract import Lane, RefusalNote, Taker
 from waypost.store.directory import Opener
 from waypost.store.idempotency import Answers
@@ -423,6 +423,7 @@ def open_store(
     lock: locks.Lock | None = None
     try:
         prepare(data)
+        _sync_names(data)
         number, lock = locks.hold_worker(data, worker)
         sweep(data, number)
         keep = Keep(keep_body_ms, keep_failed_body_ms)
@@ -432,3 +433,12 @@ def open_store(
             lock.close()
         db.close()
         raise
+
+
+def _sync_names(data: Path) -> None:
+    """The log of the store is there by now, and stays until the last process has closed it. SQLite
+    syncs its name too, but does not mind when that fails."""
+    try:
+        sync(data)
+    except OSError as error:
+        raise StoreBroken("the data directory cannot be synced to disk", str(error)) from error
