@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from waypost.pages.api.openapi import document
-from waypost.pages.manage.examples import EXAMPLES
+from waypost.pages.manage.document.examples import EXAMPLES
 from waypost.pages.manage.route import Route
 from waypost.pages.manage.serve import routes
 from waypost.pages.manage.shapes import hook

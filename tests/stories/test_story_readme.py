@@ -104,10 +104,20 @@ def test_the_commands(furnished: Furnished) -> None:
 def test_swaks_and_curl(furnished: Furnished) -> None:
     need("swaks", "curl")
     relay, provider, key = furnished
-    for count, script in enumerate(blocks("sh"), 2):
+    sending = [script for script in blocks("sh") if "RELAY_KEY" in script]
+    for count, script in enumerate(sending, 2):
         run(["sh", "-c", local(script, relay).replace("--ssl-reqd", "--ssl-reqd -k")], key)
         arrives(provider, count)
     assert len(provider.messages) == 4  # the commands', swaks', curl's by SMTP and by HTTP
+
+
+def test_managing_by_curl(furnished: Furnished) -> None:
+    need("curl")
+    relay, _, _ = furnished
+    (script,) = (script for script in blocks("sh") if "RELAY_TOKEN" in script)
+    token = relay.cli("token", "create")["token"]
+    done = run(["sh", "-c", local(script, relay).replace("$RELAY_TOKEN", token)], "")
+    assert json.loads(done)["data"] == relay.cli("account", "show", "customer-17")
 
 
 def test_python(furnished: Furnished) -> None:

@@ -18,8 +18,8 @@ from waypost.core.verdict import TABLE
 from waypost.desk.views import AccountView, MessageLine, MessageView, RefusalView
 from waypost.intake.http.answer import Sent
 from waypost.intake.http.draft import BATCH_MESSAGES, Draft
-from waypost.pages.manage import describe
 from waypost.pages.manage import serve as manage
+from waypost.pages.manage.document import describe
 from waypost.web import JSON
 
 REF = "#/components/schemas/{name}"

@@ -42,13 +42,19 @@ class Replayed(msgspec.Struct):
     data: object
 
 
+class Means(msgspec.Struct, frozen=True):
+    """How other machines are asked: upstreams tested and detected, domains checked."""
+
+    setup: Setup
+    lookup: Lookup
+    dns: Dns
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One call. `account`: whose token it is, None for all. `body` is of what the route takes."""
 
     desk: Desk
-    setup: Setup
-    lookup: Lookup
-    dns: Dns
+    means: Means
     account: str | None
     path: dict[str, str]
     query: Query
@@ -90,7 +96,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     def trial(self, test: bool = True) -> Trial:
         """How an upstream is tried."""
-        return Trial(self.setup, test=test)
+        return Trial(self.means.setup, test=test)
 
     def page(self, ask: Callable[[int, int], Sequence[V]], number: Callable[[V], int]) -> Page:
         """A page by number: `ask(below, limit)` gives what is below it, newest first."""

@@ -41,12 +41,12 @@ from waypost.intake.http.once import KEY_CHARACTERS
 from waypost.intake.http.routes import JSON_TYPES, Doing, Ready, check_type, response
 from waypost.log import get
 from waypost.pages.api import query as reads
-from waypost.pages.manage import mail, people, servers
+from waypost.pages.manage import mail, outside, people, servers
 from waypost.pages.manage.apart import Apart
 from waypost.pages.manage.gate import holder
-from waypost.pages.manage.route import ROOT, Ask, Nothing, Page, Replayed, Route
+from waypost.pages.manage.route import ROOT, Ask, Means, Nothing, Page, Replayed, Route
 from waypost.pages.manage.shapes import hook
-from waypost.transport.check.lookup import DnsLookup, Lookup, LookupFailed, NoSuchDomain
+from waypost.transport.check.lookup import DnsLookup, LookupFailed, NoSuchDomain
 from waypost.transport.check.run import Setup
 from waypost.transport.link.guard import make_guard
 from waypost.transport.oauth.tokens import Tokens
@@ -68,7 +68,7 @@ _DIAGNOSED = {  # the field that is most likely to be changed
 
 def routes() -> list[Route]:
     """Every route of the management API."""
-    return [*people.routes(), *mail.routes(), *servers.routes()]
+    return [*people.routes(), *mail.routes(), *servers.routes(), *outside.routes()]
 
 
 def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]:
@@ -76,8 +76,8 @@ def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]
     guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
     tokens = Tokens(DeskVault(desk), desk.clock)
     setup = Setup(config.hostname, guard, desk.clock, tokens=tokens)
-    dns = Dns(desk.clock, config.dns.servers)
-    manager = _Manager(ready, desk, setup, DnsLookup(config.dns.servers), dns)
+    means = Means(setup, DnsLookup(config.dns.servers), Dns(desk.clock, config.dns.servers))
+    manager = _Manager(ready, desk, means)
 
     @asgi(ROOT, is_mount=True)
     async def manage(scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,12 +88,10 @@ def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]
 
 
 class _Manager:
-    def __init__(self, ready: Ready, desk: Desk, setup: Setup, lookup: Lookup, dns: Dns) -> None:
+    def __init__(self, ready: Ready, desk: Desk, means: Means) -> None:
         self._ready = ready
         self._desk = desk
-        self._setup = setup
-        self._lookup = lookup
-        self._dns = dns
+        self._means = means
         self._routes = routes()
         self._decoders: dict[type, msgspec.json.Decoder[Any]] = {
             route.takes: msgspec.json.Decoder(route.takes, dec_hook=hook)
@@ -168,9 +166,7 @@ class _Manager:
         desk = self._desk if route.method == "GET" else self._desk.by(_hand(by[0], facts, body))
         return Ask(
             desk=desk,
-            setup=self._setup,
-            lookup=self._lookup,
-            dns=self._dns,
+            means=self._means,
             account=by[0].account,
             path=path,
             query=query,

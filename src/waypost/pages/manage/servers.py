@@ -1,5 +1,4 @@
-"""Upstreams of the management API: added, tested, changed, paused, trusted, removed, detected; and
-the check of the domains that send through them.
+"""Upstreams of the management API: added, tested, changed, paused, trusted, removed.
 
 Promises that what fails its test is not saved unless the call says so, and that a password is never
 given back. Knows nothing of connections.
@@ -14,11 +13,8 @@ from msgspec import UNSET
 from waypost.core.errors import UsageError
 from waypost.desk import upstreams
 from waypost.desk.connection import trial
-from waypost.desk.connection.detect import detect
 from waypost.desk.connection.edits import Fields
-from waypost.desk.connection.views import DetectView, TestView, TrustView
-from waypost.desk.domains import check as domains
-from waypost.desk.domains.views import DomainView
+from waypost.desk.connection.views import TestView, TrustView
 from waypost.desk.views import UpstreamView
 from waypost.pages.api import query as reads
 from waypost.pages.manage.route import Ask, Nothing, Route, listed
@@ -165,25 +161,6 @@ def _unsaved() -> list[Route]:
             slow=True,
             errors=(429,),
         ),
-        Route(
-            method="GET",
-            path="/domains/{domain}",
-            summary="What DNS says of a sender domain, and the records to publish; checked for the"
-            " upstreams that send for it",
-            do=_domain,
-            gives=DomainView,
-            query=("account", "upstream", "selector", "blocklists"),
-            slow=True,
-        ),
-        Route(
-            method="GET",
-            path="/upstream-presets",
-            summary="Which provider an address is with, by its DNS, and what to enter for it",
-            do=_detect,
-            gives=DetectView,
-            query=("address",),
-            slow=True,
-        ),
     ]
 
 
@@ -231,23 +208,6 @@ def _trust(ask: Ask) -> TrustView:
     asked: Trusting = ask.body
     name = ask.path["upstream"]
     return trial.trust(ask.desk, ask.trial(asked.test), name, account=ask.whose)
-
-
-def _detect(ask: Ask) -> DetectView:
-    if "address" not in ask.query:
-        raise UsageError("say the address whose provider is asked for", "address")
-    return detect(ask.lookup, ask.query["address"])
-
-
-def _domain(ask: Ask) -> DomainView:
-    said = ask.query.get("selector", "")
-    asked = domains.Asked(
-        upstream=ask.query.get("upstream"),
-        account=ask.whose,
-        selectors=tuple(part.strip() for part in said.split(",")) if said else (),
-        blocklists=reads.yes(ask.query, "blocklists"),
-    )
-    return domains.check(ask.desk, ask.dns.resolver(), ask.path["domain"], asked)
 
 
 def _fields(ask: Ask, edit: UpstreamEdit) -> Fields:

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from waypost.core.errors import Secret
 
-PASSWORD_OCTETS = 4096
+KEY_OCTETS = 16_384  # of a service account's file, which takes 2 to 3 KB
 
 
 class Shape(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -123,6 +123,38 @@ class Rehearsal(UpstreamEdit, kw_only=True):
     account: str | None = None
 
 
+class Client(Shape):
+    """The application that is registered with the provider of tokens; not said: the one before."""
+
+    client_id: str = ""
+    client_secret: Secret | None = None
+    provider: str = ""
+    tenant: str = ""
+    authorize_url: str = ""
+    token_url: str = ""
+    scope: str = ""
+
+
+class Consent(Client):
+    """`redirect_uri`: where the browser comes back to, with `code` and `state`."""
+
+    redirect_uri: str = ""
+
+
+class Consented(Shape):
+    """What came back with the browser."""
+
+    code: str
+    state: str
+    account: str | None = None
+
+
+class ServiceAccount(Client):
+    """`key`: the text of the service account's key file."""
+
+    key: Secret | None = None
+
+
 class Testing(Shape):
     """`send_to`: a real mail goes there too."""
 
@@ -161,11 +193,11 @@ def hook(kind: type, value: Any) -> Any:
     """For the decoder: a password becomes a `Secret`."""
     if kind is not Secret:
         raise NotImplementedError
-    if not isinstance(value, str) or "\0" in value or len(value.encode()) > PASSWORD_OCTETS:
-        raise ValueError(f"Expected a password of up to {PASSWORD_OCTETS} octets")
+    if not isinstance(value, str) or "\0" in value or len(value.encode()) > KEY_OCTETS:
+        raise ValueError(f"Expected a text of up to {KEY_OCTETS} octets")
     return Secret(value)
 
 
 def schema_hook(_kind: type) -> dict[str, Any]:
     """For the description of that."""
-    return {"type": "string", "format": "password", "maxLength": PASSWORD_OCTETS}
+    return {"type": "string", "format": "password", "maxLength": KEY_OCTETS}

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from waypost.pages.manage.examples import EXAMPLES
+from waypost.pages.manage.document.examples import EXAMPLES
 from waypost.pages.manage.route import ROOT, Route
 from waypost.pages.manage.shapes import schema_hook
 from waypost.web import JSON
@@ -48,6 +48,9 @@ PARAMETERS = MappingProxyType(
         "on": "The upstream that the sender is bound to, where there are several",
         "fail": "true: fail and refund what waits for it",
         "address": "An email address",
+        "domain": "A domain, such as example.com",
+        "selector": "Of DKIM; several with commas",
+        "blocklists": "true: ask the usual block lists too",
         "cursor": "`nextCursor` of the page before",
         "limit": "1 to 1000; 100",
         "status": "queued, sent, partial, failed or cancelled",
@@ -58,11 +61,8 @@ PARAMETERS = MappingProxyType(
         "Idempotency-Key": "With the same one and body nothing is added again, for 24 hours",
         "key": "The number of a key",
         "token": "The number of a token",
-        "upstream": "The name of an upstream of that owner",
+        "upstream": "The name of an upstream, of that owner",
         "id": "The id of a message",
-        "domain": "A domain such as example.com",
-        "selector": "DKIM selectors, with commas; without: the usual ones",
-        "blocklists": "true: ask the usual block lists too",
     }
 )
 _AN_ACCOUNT = "The name of an account"

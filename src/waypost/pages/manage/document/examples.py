@@ -184,6 +184,12 @@ EXAMPLES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
         "TestView": _TEST,
         "DetectView": _DETECTED,
         "DomainView": _DOMAIN,
+        "Begun": {
+            "url": "https://accounts.google.com/o/oauth2/v2/auth?client_id=...",
+            "state": "6kBx0tLw",
+            "redirectUri": "https://panel.acme.example/connected",
+            "expiresAt": _AT,
+        },
         "MessageLine": _MESSAGE,
         "MessageView": {
             **_MESSAGE,

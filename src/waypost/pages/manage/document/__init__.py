@@ -1,0 +1,1 @@
+"""The description of the management API, for OpenAPI. Knows nothing of the deeds."""
