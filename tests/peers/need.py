@@ -14,10 +14,11 @@ import pytest
 
 OFTEN_NOT_IN_PATH = ("/usr/sbin", "/sbin", "/usr/lib/postfix/sbin")
 NODE = Path(__file__).parent / "node"
+NODE_PACKAGES = ("nodemailer", "axe-core")
 
 
 def need(*programs: str) -> list[str]:
-    """The paths of the programs; `root` stands for being root, `nodemailer` for the npm package."""
+    """The paths of the programs; `root` stands for being root, `nodemailer` and `axe-core` for npm's."""
     found = []
     for program in programs:
         path = _find(program)
@@ -33,7 +34,7 @@ def need(*programs: str) -> list[str]:
 def _find(program: str) -> str | None:
     if program == "root":
         return "root" if os.geteuid() == 0 else None
-    if program == "nodemailer":
-        return str(NODE) if (NODE / "node_modules" / "nodemailer").is_dir() else None
+    if program in NODE_PACKAGES:
+        return str(NODE) if (NODE / "node_modules" / program).is_dir() else None
     path = os.pathsep.join([os.environ.get("PATH", ""), *OFTEN_NOT_IN_PATH])
     return shutil.which(program, path=path)

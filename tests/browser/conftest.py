@@ -1,0 +1,25 @@
+"""One browser and one furnished relay for all tests in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from browser.city import City, built
+from browser.window import chromium
+from peers.need import need
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    need("chromium")
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    with built(tmp_path_factory.mktemp("city")) as made:
+        yield made

@@ -1,0 +1,116 @@
+"""Every screen in a real browser: accessible in both themes, whole at 360 px, readable without
+JavaScript, at home with the keyboard.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from browser.city import SCREENS, City
+from browser.window import NARROW, WIDE, Theme, window
+from peers.need import need
+
+pytestmark = pytest.mark.slow
+
+WORST = ("serious", "critical")
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The judge, as a script."""
+    (folder,) = need("axe-core")
+    return (Path(folder) / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+def load(page: Page, path: str) -> None:
+    """Loads a page that is there."""
+    answer = page.goto(path, wait_until="load")
+    assert answer is not None and answer.status == 200, path
+
+
+@pytest.mark.parametrize("theme", get_args(Theme))
+def test_axe_finds_nothing_serious(city: City, browser: Browser, axe: str, theme: Theme) -> None:
+    found: list[str] = []
+    with window(browser, city.relay.http, city.operator, theme=theme) as page:
+        for name in SCREENS:
+            load(page, city.path(name))
+            page.evaluate(axe)
+            told: dict[str, Any] = page.evaluate("axe.run(document)")
+            found += [
+                f"{name}: {rule['id']}: {node['html'][:200]} {node['failureSummary']}"
+                for rule in told["violations"]
+                if rule["impact"] in WORST
+                for node in rule["nodes"]
+            ]
+    assert found == [], "\n".join(found)
+
+
+def test_axe_is_not_blind(city: City, browser: Browser, axe: str) -> None:
+    """The control: a form field without a name is found."""
+    with window(browser, city.relay.http, city.operator) as page:
+        load(page, "/keys")
+        page.evaluate("document.querySelector('main').append(document.createElement('select'))")
+        page.evaluate(axe)
+        told: dict[str, Any] = page.evaluate("axe.run(document)")
+        assert "select-name" in [rule["id"] for rule in told["violations"]]
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDE, 1600])
+def test_no_page_is_wider_than_the_window(city: City, browser: Browser, width: int) -> None:
+    with window(browser, city.relay.http, city.operator, width=width) as page:
+        wide = []
+        for name in SCREENS:
+            load(page, city.path(name))
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                wide.append(name)
+        assert wide == []
+
+
+def test_readable_without_javascript(city: City, browser: Browser) -> None:
+    with window(browser, city.relay.http, city.operator, javascript=False) as page:
+        for name in SCREENS:
+            load(page, city.path(name))
+            assert page.locator("main h1").count() == 1, name
+        load(page, city.path("keys"))
+        assert " UTC" in page.locator("time").first.inner_text()
+
+
+def test_times_are_relative_and_absolute_on_hover(city: City, browser: Browser) -> None:
+    with window(browser, city.relay.http, city.operator) as page:
+        load(page, city.path("keys"))
+        time = page.locator("time").first
+        assert "UTC" not in time.inner_text() and "2026" in (time.get_attribute("title") or "20")
+
+
+def test_the_keyboard(city: City, browser: Browser) -> None:
+    with window(browser, city.relay.http, city.operator) as page:
+        load(page, city.path("keys"))
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        assert page.locator("tr.at").count() == 1
+        assert page.locator("[data-row]").nth(1).evaluate("row => row.classList.contains('at')")
+        page.keyboard.press("k")
+        assert page.locator("[data-row]").nth(0).evaluate("row => row.classList.contains('at')")
+        page.keyboard.press("/")
+        page.keyboard.type("mia.berg@posteo.test")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/logs?*")
+        assert page.locator("text=Your order 10482 is on its way").count() >= 1
+
+
+def test_the_theme_is_kept(city: City, browser: Browser) -> None:
+    with window(browser, city.relay.http, city.operator) as page:
+        load(page, city.path("keys"))
+        light = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        page.click("[data-theme-toggle]")
+        dark = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        load(page, city.path("credits"))
+        assert (
+            dark
+            == page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+            != light
+        )
