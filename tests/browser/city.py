@@ -28,7 +28,7 @@ GOOD = (
     ("tomasz.w@poczta.test", "Reset your password"),
     ("chen.li@contoso.test, ops@contoso.test", "Weekly report: 3 shipments late"),
     ("amelie@lefevre.test", "Votre facture de novembre est prête"),
-    ("kenji@tanaka.test", "ご注文ありがとうございます"),
+    ("nikos@elliniko.test", "Η παραγγελία σας είναι καθ’ οδόν"),
     ("info@<b>shop</b>.test", "<script>alert('x')</script> & co"),
     ("lars@nordmail.test", "Your order 10483 is on its way"),
     ("paula@example.com", "Receipt for your payment"),
@@ -75,7 +75,7 @@ def built(folder: Path) -> Iterator[City]:
     server, sick = RecordingServer(Recording()), RecordingServer(Recording())
     for each in (server, sick):
         each.start()
-    sick.book.answers["AUTH"] = "535 5.7.8 Username and Password not accepted"
+    sick.book.users["news"] = "another password"
     server.book.answers["RCPT"] = _answer
     relay = Relay(
         folder,
@@ -106,7 +106,10 @@ def _peopled(relay: Relay, book: Recording, sick: Recording) -> City:
     relay.cli("account", "create", "fabrikam", "--credits", "unlimited")
     relay.upstream("ses-frankfurt", book.port, SENDERS[0], "--daily-cap", "20000")
     relay.cli("sender", "add", SENDERS[1], "--upstream", "ses-frankfurt", "--global")
-    relay.upstream("old-hosting", sick.port, "news@northwind.test")
+    password = relay.folder / "password"
+    password.write_text("expired")
+    login = ("--username", "news", "--password-file", str(password))
+    relay.upstream("old-hosting", sick.port, "news@northwind.test", *login)
     owner = invited(relay, "ana@northwind.test", "northwind", "owner")
     relay.cli(
         "member", "add", "dev@northwind.test", "--account", "northwind", "--role", "developer"
@@ -116,7 +119,6 @@ def _peopled(relay: Relay, book: Recording, sick: Recording) -> City:
     relay.cli("key", "disable", str(relay.cli("key", "create", "--account", "fabrikam")["id"]))
     _month(relay)
     idents = _mail(relay, key)
-    relay.cli("upstream", "pause", "old-hosting")
     relay.cli("credits", "add", "northwind", "5000", "--note", "invoice 2026-311")
     return City(relay, idents, operator, owner)
 
