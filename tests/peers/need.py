@@ -18,7 +18,7 @@ NODE_PACKAGES = ("nodemailer", "axe-core")
 
 
 def need(*programs: str) -> list[str]:
-    """The paths of the programs; `root` stands for being root, `nodemailer` and `axe-core` for npm's."""
+    """The paths of the programs; `root` is being root, some are packages of npm."""
     found = []
     for program in programs:
         path = _find(program)
