@@ -1,0 +1,191 @@
+"""What people do at the dashboard, from the link on the console to a delivered message."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import subprocess
+import sys
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from browser.window import window
+from pages.town import OPERATOR, PASSWORD
+from peers.process import free_port
+from peers.recording import Recording, RecordingServer
+from peers.relay import Relay, any_certificate
+
+pytestmark = pytest.mark.slow
+
+SENDER = "shop@northwind.test"
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Relay]:
+    """A relay that nobody has logged in to yet."""
+    relay = Relay(tmp_path / "fresh", settings="inline_wait = 2.0")
+    relay.start()
+    yield relay
+    relay.stop()
+
+
+@pytest.fixture
+def upstream() -> Iterator[Recording]:
+    server = RecordingServer(Recording())
+    server.start()
+    yield server.book
+    server.stop()
+
+
+def link_of(relay: Relay) -> str:
+    """The path of the link on the console."""
+    (line,) = [x for x in relay.log.read_text().splitlines() if x.startswith("first login")]
+    return "/login/" + line.rpartition("/login/")[2]
+
+
+def first_login(page: Page, relay: Relay) -> None:
+    page.goto(link_of(relay))
+    page.fill("[name=email]", OPERATOR)
+    page.fill("[name=password]", PASSWORD)
+    page.click("text=Make the login")
+    page.wait_for_url("**/start")
+
+
+def connect(page: Page, port: int, name: str = "main") -> None:
+    """Fills the form of an SMTP server."""
+    page.goto("/integrations/new")
+    page.fill("[name=sender]", SENDER)
+    page.fill("[name=name]", name)
+    page.fill("[name=host]", "127.0.0.1")
+    page.select_option("[name=encryption]", "none")
+    page.fill("[name=port]", str(port))
+    page.click("text=Test and save")
+
+
+def make_key(page: Page, name: str) -> str:
+    page.goto("/keys")
+    page.fill("main [name=name]", name)
+    page.click("text=Make a key")
+    expect(page.locator("main h1")).to_contain_text(name)
+    return page.locator("[data-copy-text]").first.inner_text()
+
+
+def letter(subject: str, to: str = "ann@example.com") -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = SENDER, to, subject
+    message.set_content("It works.")
+    return message
+
+
+def send(relay: Relay, key: str, message: EmailMessage) -> None:
+    """By a real SMTP client."""
+    with smtplib.SMTP("127.0.0.1", relay.submission, timeout=30) as client:
+        client.starttls(context=any_certificate())
+        client.login("anything", key)
+        client.send_message(message)
+
+
+def test_from_the_link_to_a_delivered_message(
+    fresh: Relay, upstream: Recording, browser: Browser
+) -> None:
+    """With an upstream that fails at first, is diagnosed, corrected, tested and saved; the steps
+    tick themselves in a page that stays open.
+    """
+    with window(browser, fresh.http) as page:
+        first_login(page, fresh)
+        expect(page.locator("ol.steps > li.done")).to_have_count(0)
+        wrong = free_port()
+        connect(page, wrong)
+        expect(page.locator("#trial")).to_contain_text("refused", timeout=30_000)
+        assert fresh.cli("upstream", "list") == []
+        page.fill("[name=port]", str(upstream.port))
+        page.click("text=Test and save")
+        page.wait_for_url("**/integrations/one?*", timeout=30_000)
+        (made,) = fresh.cli("upstream", "list")
+        assert made["port"] == upstream.port
+
+        start = page.context.new_page()
+        start.goto("/start")
+        expect(start.locator("ol.steps > li.done")).to_have_count(2)
+        key = make_key(page, "web shop")
+        expect(start.locator("ol.steps > li.done")).to_have_count(3, timeout=15_000)
+        send(fresh, key, letter("The first of many"))
+        expect(start.locator("ol.steps > li.done")).to_have_count(4, timeout=15_000)
+        expect(start.locator("main")).to_contain_text("The first of many: sent")
+    (arrived,) = upstream.messages
+    assert b"Subject: The first of many" in arrived.octets
+
+
+def test_the_lines_to_copy_send(fresh: Relay, upstream: Recording, browser: Browser) -> None:
+    """curl's as it stands; smtplib's with the certificate that the relay made taken for good."""
+    with window(browser, fresh.http) as page:
+        first_login(page, fresh)
+        connect(page, upstream.port)
+        page.wait_for_url("**/integrations/one?*", timeout=30_000)
+        make_key(page, "lines")
+        curl = page.locator("#curl [data-copy-text]").inner_text()
+        python = page.locator("#smtplib [data-copy-text]").inner_text()
+    sent = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True)
+    assert '"status":"sent"' in sent.stdout, sent.stdout
+    subprocess.run([sys.executable, "-c", python], check=True, timeout=60)
+    assert [m.recipients for m in upstream.messages] == [["you@example.com"]] * 2
+
+
+def test_a_message_is_searched_opened_and_retried(
+    fresh: Relay, upstream: Recording, browser: Browser
+) -> None:
+    with window(browser, fresh.http) as page:
+        first_login(page, fresh)
+        connect(page, upstream.port)
+        page.wait_for_url("**/integrations/one?*", timeout=30_000)
+        key = make_key(page, "shop")
+        upstream.answers["RCPT"] = "451 4.7.1 Greylisted, try again later"
+        send(fresh, key, letter("Please come", "late@example.com"))
+        send(fresh, key, letter("Other mail", "other@example.com"))
+        upstream.answers.clear()
+        page.goto("/logs")
+        page.keyboard.press("/")
+        page.keyboard.type("late@example.com")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/logs?*")
+        expect(page.locator("tr[data-row]")).to_have_count(1)
+        page.click("text=late@example.com >> nth=0")
+        page.wait_for_url(re.compile(r"/logs/[0-9a-f]{16}"))
+        expect(page.locator("main")).to_contain_text("451 4.7.1 Greylisted")
+        page.get_by_role("button", name=re.compile("^(Retry|Try)")).first.click()
+        for _ in range(50):
+            page.reload()
+            if "sent" in page.locator("main .head").inner_text():
+                break
+            page.wait_for_timeout(100)
+        expect(page.locator("main .head")).to_contain_text("sent")
+    assert [m.recipients for m in upstream.messages] == [["late@example.com"]]
+
+
+def test_two_roles_and_two_accounts(fresh: Relay, upstream: Recording, browser: Browser) -> None:
+    """A reader sees and changes nothing; another account's owner sees nothing of it."""
+    fresh.cli("account", "create", "acme", "--credits", "50")
+    fresh.cli("account", "create", "other", "--credits", "50")
+    fresh.upstream("main", upstream.port, SENDER)
+    send(fresh, fresh.key("acme", "--name", "acme's key"), letter("Only for acme"))
+    people = {"reader@acme.test": ("acme", "read-only"), "owner@other.test": ("other", "owner")}
+    for email, (account, role) in people.items():
+        made = fresh.cli("member", "add", email, "--account", account, "--role", role)
+        with window(browser, fresh.http) as page:
+            page.goto("/login/" + made["link"].rpartition("/login/")[2])
+            page.fill("[name=password]", PASSWORD)
+            page.click("text=Go on")
+            page.goto("/logs")
+            seen = page.locator("main").inner_text()
+            page.goto("/keys")
+            keys = page.locator("main").inner_text()
+            assert ("Only for acme" in seen) is (account == "acme")
+            assert ("acme's key" in keys) is (account == "acme")
+            assert ("Make a key" in keys) is (role == "owner")
+            assert "Operator" not in page.locator("nav.side").inner_text()
+            answer = page.goto("/operator")
+            assert answer is not None and answer.status == 403
