@@ -80,7 +80,7 @@ def of_error(error: BaseException, watched: Watched, upstream: Upstream) -> Seen
         step, fault = Step.CERTIFICATE, Fault.CERTIFICATE
     elif isinstance(cause, LoginImpossible):
         fault = Fault.NO_STARTTLS
-    elif isinstance(cause, NoToken):
+    elif isinstance(cause, NoToken) or isinstance(error, NoToken):
         fault = Fault.NO_TOKEN
     elif isinstance(cause, NoMechanism):
         fault = Fault.NO_LOGIN

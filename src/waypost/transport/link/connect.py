@@ -24,7 +24,7 @@ from waypost.core.upstream import Encryption, Login, Upstream, Validate
 from waypost.transport import trouble
 from waypost.transport.link import tls
 from waypost.transport.link.guard import Guard
-from waypost.transport.link.mask import Mask, masker
+from waypost.transport.link.mask import Mask, clear, masker
 from waypost.transport.link.stream import Stream, Timeouts
 from waypost.transport.oauth.tokens import NoToken, Tokens
 from waypost.transport.trouble import (
@@ -92,9 +92,13 @@ class Dialer:
         except TransportError as error:
             if attempt.kept_token is None or not _login_refused(error):
                 raise
-            refused = attempt.kept_token
+            refused, transcript = attempt.kept_token, error.transcript
         assert self.tokens is not None
-        await self.tokens.refused(upstream, refused)
+        try:
+            await self.tokens.refused(upstream, refused)
+        except NoToken as none:
+            none.transcript = transcript
+            raise
         return await self._trusting(attempt)
 
     async def _trusting(self, attempt: _Opening) -> SignedIn:
@@ -153,7 +157,7 @@ class _Opening:
         self._saying = saying
         self._stage = Stage.CONNECT
         self._stream: Stream | None = None
-        self._veil: Mask = str
+        self._veil: Mask = clear
 
     async def run(self, trust: tls.Trust) -> SignedIn:
         self._stream = self.kept_token = None
@@ -192,7 +196,8 @@ class _Opening:
         async with asyncio.timeout(self._dialer.timeouts.connect_s):
             sock = await self._connect()
         session = self._dialer.session(upstream.encryption)
-        session.veil = self._veil = self._masker()
+        self._veil = self._masker()
+        session.veil = None if self._veil is clear else self._veil
         stream = self._stream = Stream(session, self._dialer.timeouts, self._dialer.monotonic)
         loop = asyncio.get_running_loop()
         if upstream.encryption is Encryption.TLS:
