@@ -16,6 +16,7 @@ from waypost.core.errors import Secret
 from waypost.core.lifecycle import State
 from waypost.core.message import Acceptance
 from waypost.core.upstream import Health, Limits, UpstreamState
+from waypost.transport.flow.window import SOON_S, Pace
 from waypost.transport.schedule import DAY_MS, HOUR_MS, MINUTE_MS, QueueRules
 
 Q, S, F = State.QUEUED, State.SENT, State.FAILED
@@ -547,5 +548,46 @@ def test_fresh_mail_is_wanted_while_there_is_room(tmp_path: Path) -> None:
             assert not held.dispatcher.wants(acceptance(3_000, sender_id=77))
             await held.dispatcher.stop(0.1)
             assert not held.dispatcher.wants(acceptance(4_000))
+
+    asyncio.run(play())
+
+
+def test_fresh_mail_is_told_at_once_that_the_pace_is_used_up(tmp_path: Path) -> None:
+    """Nor is what waits for the minute to pass claimed: it can still be cancelled."""
+
+    async def play() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=4, per_minute=3)) as held:
+            await held.dispatcher.start()
+            for ident in range(1_000, 1_003):
+                assert held.dispatcher.wants(acceptance(ident))
+                held.store.hand_over(held.dispatcher, held.store.put())
+            await until(lambda: len(server.got) == 3 and not held.store.claimed)
+            assert not held.dispatcher.wants(acceptance(2_000))
+            hint, next_ms = held.store.no_tries[2_000]
+            assert "free connection" in hint
+            assert 30_000 < next_ms - held.clock.wall_ms() <= 60_000
+            held.store.put()
+            held.dispatcher.stirred()
+            await asyncio.sleep(0.05)
+            assert not held.store.claimed
+
+    asyncio.run(play())
+
+
+def test_the_pace_tells_once_when_it_is_over() -> None:
+    async def play() -> None:
+        over: list[float] = []
+        loop = asyncio.get_running_loop()
+        pace = Pace(1, lambda: over.append(loop.time()))
+        began = loop.time()
+        assert not pace.rests(began, 0.0)
+        pace.start(began - 59.9)
+        assert pace.rests(began, 0.0)
+        assert pace.rests(began, 0.0)
+        assert not pace.rests(began, SOON_S)
+        await until(lambda: len(over) == 1)
+        assert over[0] - began >= 0.09
+        assert not pace.rests(loop.time(), 0.0)
 
     asyncio.run(play())

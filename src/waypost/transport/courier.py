@@ -25,7 +25,7 @@ from waypost.core.reply import Stage
 from waypost.core.upstream import Upstream
 from waypost.transport import attempt, health, trouble
 from waypost.transport.flow.office import Office, Superior
-from waypost.transport.flow.window import Pace, Window
+from waypost.transport.flow.window import SOON_S, Pace, Window
 from waypost.transport.link.stream import Stream
 from waypost.transport.trouble import Scope, Stopped, TransportError, Trouble
 
@@ -46,7 +46,7 @@ class Courier:
         self._office = office
         self._superior = superior
         self._contexts = office.dialer.contexts()
-        self._pace = Pace(upstream.limits.per_minute)
+        self._pace = Pace(upstream.limits.per_minute, self._pace_over)
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
@@ -73,11 +73,12 @@ class Courier:
     def has_room_for(self, account_id: int) -> bool:
         """Whether a fresh message of this account is taken straight from its commit."""
         flying = len(self._flying)
-        return self.able and self.window.admits(account_id, self.connections, flying)
+        soon = not self._pace.rests(self._office.clock.monotonic(), SOON_S)
+        return self.able and soon and self.window.admits(account_id, self.connections, flying)
 
     def room_for(self, account_id: int, now_ms: int) -> int:
         """How many waiting messages of this account may be claimed for it now."""
-        if self._stopping:
+        if self._stopping or self._pace.rests(self._office.clock.monotonic(), SOON_S):
             return 0
         if not self.able:
             by_message = not self.condition.by_login and not self.window.ready
@@ -96,11 +97,10 @@ class Courier:
     def waits(self) -> tuple[str, int]:
         """Why a message cannot be tried now, and when it can be, for whoever waits for it."""
         if self.able:
-            return "waiting for a free connection", self._office.clock.wall_ms()
-        return (
-            self.condition.health.reason or "the upstream is paused",
-            self.condition.health.probe_at_ms,
-        )
+            rest_ms = int(self._pace.wait_s(self._office.clock.monotonic()) * 1000)
+            return "waiting for a free connection", self._now() + rest_ms
+        known = self.condition.health
+        return known.reason or "the upstream is paused", known.probe_at_ms
 
     # What the dispatcher tells.
 
@@ -130,7 +130,7 @@ class Courier:
         self.connections = upstream.limits.connections or MANY_CONNECTIONS
         if edited:
             self._contexts = self._office.dialer.contexts()
-            self._pace = Pace(upstream.limits.per_minute)
+            self._pace = Pace(upstream.limits.per_minute, self._pace_over)
             self._wake_idle()
         if not self.condition.see(upstream):
             return
@@ -178,7 +178,7 @@ class Courier:
             if not waiter.done():
                 waiter.set_result(None)
             return
-        if self._pace.rests(self._office.clock.monotonic(), self._office.idle_s, self._kick_all):
+        if self._pace.rests(self._office.clock.monotonic(), self._office.idle_s):
             return
         # Until one has signed in the next might fail alike: an upstream that is down costs one try.
         opening = len(self._opening)
@@ -189,6 +189,10 @@ class Courier:
     def _kick_all(self, served: int = 0) -> None:
         for _ in range(min(self.window.ready - served, self._allowed())):
             self._kick()
+
+    def _pace_over(self) -> None:
+        self._kick_all()
+        self._superior.hungry()
 
     def _start_probe(self) -> None:
         self._probing = True
@@ -248,7 +252,8 @@ class Courier:
                 self._suffer(row)
 
     def _opened(self, probe: bool) -> None:
-        self._opening.discard(_this_task())
+        if (task := asyncio.current_task()) is not None:
+            self._opening.discard(task)
         self._signed += 1
         if probe and (self.condition.by_login or self.condition.ok):
             self._recovered()
@@ -437,12 +442,6 @@ class Courier:
             return kept
 
         self._office.records.keep(ask)
-
-
-def _this_task() -> asyncio.Task[None]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from waypost.core.message import Parcel
 
 MINUTE_S = 60.0
+SOON_S = 1.0  # a start this near is waited for; for a later one nothing is claimed or taken
 TIMES = 4  # messages a connection that are ready or flying
 MOST = 2_000  # ready messages, however many accounts wait
 
@@ -88,10 +89,11 @@ class Window:
 
 
 class Pace:
-    """So many starts in any 60 seconds; 0 is no limit."""
+    """So many starts in any 60 seconds; 0 is no limit. `over` is called when a rest has ended."""
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, over: Callable[[], None]) -> None:
         self.limited = per_minute > 0
+        self._over = over
         self._per_minute = per_minute
         self._starts: deque[float] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -102,19 +104,19 @@ class Pace:
             return 0.0
         return max(0.0, self._starts[0] + MINUTE_S - now_s)
 
-    def rests(self, now_s: float, idle_s: float, then: Callable[[], None]) -> bool:
-        """Whether none may start for longer than a connection is kept idle; `then` is called, once
-        however often this is asked, when one may."""
+    def rests(self, now_s: float, within_s: float) -> bool:
+        """Whether none may start within that time; `over` is called, once however often this is
+        asked, when one may."""
         wait_s = self.wait_s(now_s)
-        if wait_s <= idle_s:
+        if wait_s <= within_s:
             return False
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._over, then)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._ended)
         return True
 
-    def _over(self, then: Callable[[], None]) -> None:
+    def _ended(self) -> None:
         self._timer = None
-        then()
+        self._over()
 
     def start(self, now_s: float) -> None:
         if not self.limited:
