@@ -13,6 +13,8 @@ import struct
 
 import msgspec
 
+DRIP_S = 0.1  # between two octets
+
 
 class Got(msgspec.Struct):
     """A message that arrived, un-dotted; `connection` counts from 1."""
@@ -51,6 +53,7 @@ class Scripted:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle_writers: set[asyncio.StreamWriter] = set()
+        self._deaf: set[asyncio.StreamWriter] = set()
         self._readers: dict[asyncio.StreamWriter, asyncio.StreamReader] = {}
 
     async def __aenter__(self) -> Scripted:
@@ -73,6 +76,34 @@ class Scripted:
         """Says something on every connection that waits for a command."""
         for writer in list(self._idle_writers):
             writer.write(octets)
+
+    async def fail_while_idle(self, fault: str) -> None:
+        """Does something on every connection that waits for a command."""
+        for writer in list(self._idle_writers):
+            if fault == "hang":
+                self._deaf.add(writer)
+                continue
+            task = asyncio.ensure_future(self._unasked(writer, fault))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(0)
+
+    async def _unasked(self, writer: asyncio.StreamWriter, fault: str) -> None:
+        with contextlib.suppress(OSError, _Ended, asyncio.CancelledError):
+            if fault == "garbage":
+                writer.write(b"\xff\x00 what is this\r\n")
+                return
+            try:
+                await self._do(writer, fault, "250 ok")
+            except _Ended:
+                writer.transport.abort()
+
+    def reply_to(self, address: str) -> str:
+        """What is said to a recipient where nothing goes wrong."""
+        return self.replies.get(address, "250 recipient ok")
+
+    def reply_to_dot(self, got: Got) -> str:
+        return self.replies.get("dot", "250 taken")
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -102,6 +133,8 @@ class Scripted:
             self._idle_writers.add(writer)
             line = await reader.readline()
             self._idle_writers.discard(writer)
+            if writer in self._deaf:
+                await self._until_it_ends(writer)
             if not line:
                 return
             text = line.decode("latin-1").rstrip("\r\n")
@@ -119,7 +152,7 @@ class Scripted:
                 await self._say(writer, "mail", self.replies.get("mail", "250 sender ok"))
             elif verb == "RCPT":
                 address = text.partition("<")[2].partition(">")[0]
-                reply = self.replies.get(address, "250 recipient ok")
+                reply = self.reply_to(address)
                 stage = "rcpt" if good else "rcpt first"
                 rcpts += [address] if reply.startswith("250") else []
                 good += 1
@@ -127,7 +160,7 @@ class Scripted:
             elif verb == "DATA":
                 await self._data(reader, writer, Got(mail, rcpts, b"", number))
             elif verb == "QUIT":
-                writer.write(b"221 bye\r\n")
+                await self._say(writer, "quit", "221 bye")
                 return
             else:
                 writer.write(b"250 ok\r\n")
@@ -169,7 +202,7 @@ class Scripted:
         self.commands.append(".")
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        reply = self.replies.get("dot", "250 taken")
+        reply = self.reply_to_dot(got)
         if await self._say(writer, "dot", reply) and got.rcpts and reply.startswith("2"):
             self.got.append(got)
 
@@ -217,6 +250,13 @@ class Scripted:
                     await writer.drain()
             case "early":
                 writer.write(f"{normal}\r\n250 and one more\r\n".encode())
+            case "drip":
+                for octet in f"{normal or '250 ok'}\r\n".encode():
+                    if writer.transport.is_closing():
+                        break
+                    writer.write(bytes([octet]))
+                    await asyncio.sleep(DRIP_S)
+                await self._until_it_ends(writer)
             case "hang":
                 await self._until_it_ends(writer)
             case _:

@@ -1,12 +1,16 @@
 """The fault matrix: an upstream that fails at each stage in each way, over real sockets.
 
-Two recipients. Every cell says what becomes of each, of the upstream, and whether the try counted.
+Two recipients. Every cell says what becomes of each, of the upstream, and whether the try counted;
+in each another upstream is not disturbed and no socket is left.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -17,6 +21,7 @@ from transport.fake_store import FakeClock, FakeStore, make_upstream, until
 from transport.scripted import Scripted
 from waypost.core.errors import Secret
 from waypost.core.lifecycle import State
+from waypost.core.message import Attempt, Parcel
 from waypost.core.upstream import Encryption, UpstreamState, Validate
 from waypost.transport.dispatch import Dispatcher
 from waypost.transport.link.connect import Dialer
@@ -29,7 +34,8 @@ LONG = Timeouts(connect_s=5.0, reply_s=5.0, data_s=5.0, block_s=5.0, dot_s=5.0)
 Q, S, F = State.QUEUED, State.SENT, State.FAILED
 OK, FAILING, PAUSED = UpstreamState.OK, UpstreamState.FAILING, UpstreamState.PAUSED
 
-LOSSES = ("421", "drop", "reset", "garbage", "endless", "early", "hang")
+LOSSES = ("421", "drop", "reset", "garbage", "endless", "early", "hang", "drip")
+SLOW = ("hang", "drip")
 
 Cell = tuple[tuple[State, State], UpstreamState, str]
 MATRIX: dict[tuple[str, str], Cell] = {}
@@ -41,10 +47,13 @@ for _fault in ("4xx", "5xx", *LOSSES):
     MATRIX["rcpt", _fault] = ((Q, Q), OK, "counted")
     MATRIX["data", _fault] = ((Q, Q), OK, "counted")
     MATRIX["dot", _fault] = ((Q, Q), OK, "uncertain")
-for _fault in ("4xx", "drop", "reset", "garbage", "hang"):
     MATRIX["handshake", _fault] = ((Q, Q), FAILING, "none")
+    MATRIX["quit", _fault] = ((S, S), OK, "before")  # all of it was answered before
+    MATRIX["idle", _fault] = ((S, S), OK, "before")
 for _stage in ("greeting", "starttls", "auth"):
     MATRIX[_stage, "5xx"] = ((Q, Q), PAUSED, "none")
+for _fault in ("drop", "reset", "hang"):  # what is said in any other way is said at the greeting
+    MATRIX["connect", _fault] = ((Q, Q), FAILING, "none")
 MATRIX["mail", "5xx"] = ((Q, Q), OK, "held")
 MATRIX["rcpt first", "4xx"] = ((Q, S), OK, "counted")
 MATRIX["rcpt first", "5xx"] = ((F, S), OK, "counted")
@@ -86,44 +95,122 @@ def test_the_fault_matrix(
     async def play() -> None:
         clock = FakeClock()
         store = FakeStore(clock)
-        timeouts = SHORT if fault == "hang" else LONG
+        timeouts = SHORT if fault in SLOW else LONG
         dialer = Dialer("relay.test", Guard(), timeouts, roots)
-        dispatcher = Dispatcher(store, dialer, clock, QueueRules(), tmp_path)
-        async with Scripted({stage: fault}, times, tls) as server:
+        idle_s = 0.05 if stage == "quit" else 30.0
+        dispatcher = Dispatcher(store, dialer, clock, QueueRules(), tmp_path, idle_s=idle_s)
+        before = open_files()
+        async with (
+            Scripted({stage: fault}, times, tls) as server,
+            Scripted() as healthy,
+            connecting(stage, fault, server.port) as port,
+        ):
             store.add_upstream(
                 make_upstream(
-                    server.port,
+                    port,
                     encryption=Encryption.STARTTLS,
                     validate=Validate.ON,
                     username="u",
                     password=Secret("p"),
                 )
             )
+            store.add_upstream(make_upstream(healthy.port, id=2, name="healthy"))
             store.add_sender(1, 1)
+            store.add_sender(2, 2)
             store.add_account(1)
             parcel = store.put(["ann@example.org", "bob@example.org"])
+            other = store.put(sender_id=2)
             store.attach(dispatcher)
             await dispatcher.start()
-            await until(lambda: bool(store.records or store.released))
+            await until(lambda: store.states[other.id][1] is S)
+            if how == "before":
+                parcel = await again_after(stage, fault, parcel, store, dispatcher, server)
+            else:
+                await until(
+                    lambda: (
+                        any(r.parcel is parcel for r in store.records)
+                        or any(r[0] == parcel.id for r in store.released)
+                    )
+                )
             await asyncio.sleep(0)
             assert tuple(store.states[parcel.id].values()) == states
             assert store.state_of() is health
+            assert store.state_of(2) is OK
+            recorded_as(how, [r for r in store.records if r.parcel.id == parcel.id], states)
             if how == "none":
-                assert not store.records
                 assert store.waiting[parcel.id].due_ms == parcel.due_ms
                 assert store.no_tries[parcel.id][0]
-            else:
-                (record,) = store.records
-                assert record.uncertain is (how == "uncertain")
-                assert record.counted is (how != "held")
-                assert bool(record.transcript) is (states != (S, S))
             assert [hold[0] for hold in store.holds] == ([1] if how == "held" else [])
             await dispatcher.stop(1.0)
             assert not store.claimed
             assert not store.doubly
-            await until(lambda: server.open == 0)
+            assert len(healthy.got) == 1
+            await until(lambda: server.open == healthy.open == 0)
+        await asyncio.sleep(0.02)
+        assert open_files() <= before, "a socket is left"
 
     asyncio.run(play())
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def recorded_as(how: str, records: list[Attempt], states: tuple[State, State]) -> None:
+    if how == "none":
+        assert not records
+        return
+    (record,) = records
+    assert record.uncertain is (how == "uncertain")
+    assert record.counted is (how != "held")
+    assert bool(record.transcript) is (states != (S, S))
+
+
+async def again_after(
+    stage: str,
+    fault: str,
+    first: Parcel,
+    store: FakeStore,
+    dispatcher: Dispatcher,
+    server: Scripted,
+) -> Parcel:
+    """A message that went well, the fault behind it, and another one, which must go well too."""
+    await until(lambda: store.states[first.id][2] is S)
+    if stage == "quit":
+        await until(lambda: "QUIT" in server.commands)
+    else:
+        await server.fail_while_idle(fault)
+        await asyncio.sleep(0.02)
+    parcel = store.put(["ann@example.org", "bob@example.org"])
+    dispatcher.stirred()
+    await until(lambda: store.states[parcel.id][2] is S)
+    assert server.connections == 2
+    return parcel
+
+
+@contextlib.asynccontextmanager
+async def connecting(stage: str, fault: str, port: int) -> AsyncIterator[int]:
+    """The port to connect to: one that fails at the connecting itself, where that is the stage."""
+    if stage != "connect":
+        yield port
+        return
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        place = listener.getsockname()
+        if fault == "hang":
+            # A full backlog: the kernel answers nobody else.
+            listener.listen(0)
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(place)
+        elif fault == "drop":
+            listener.listen()
+            listener.setblocking(False)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(listener, lambda: listener.accept()[0].close())
+            stack.callback(loop.remove_reader, listener)
+        yield place[1]
 
 
 def test_a_connection_that_is_refused_backs_the_upstream_off(tmp_path: Path) -> None:

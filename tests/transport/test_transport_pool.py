@@ -12,11 +12,12 @@ import uvloop
 
 from transport.bench_of import rig
 from transport.fake_store import until
-from transport.scripted import Scripted
+from transport.scripted import Got, Scripted
 from waypost.core.lifecycle import State
 from waypost.core.message import SpoolPart
 from waypost.core.upstream import Limits
 
+STRAY = (b"", b"", b"250 ok\r\n", b"421 4.4.2 idle\r\n", b"\x00", b"5")
 Q, S, F = State.QUEUED, State.SENT, State.FAILED
 
 
@@ -56,6 +57,62 @@ def test_no_outcome_is_given_to_the_wrong_message(runner: object, tmp_path: Path
             assert server.connections <= 5
 
     runner(play())  # type: ignore[operator]
+
+
+class Speaking(Scripted):
+    """Says in each reply what it is a reply to, and some replies late."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self.chance = chance
+
+    def reply_to(self, address: str) -> str:
+        kind = address.partition(".")[0]
+        known = {"temporary": "450 4.2.0 later", "never": "550 5.1.1 no", "good": "250 2.1.5 ok"}
+        return f"{known[kind]} {address}"
+
+    def reply_to_dot(self, got: Got) -> str:
+        self.delay_s = 0.02 * self.chance.random() if self.chance.random() < 0.05 else 0.0
+        return f"250 2.0.0 taken {got.data.split()[-1].decode()}"
+
+
+@pytest.mark.slow
+def test_twenty_thousand_outcomes_are_each_their_messages(tmp_path: Path) -> None:
+    """Kept connections, late replies, octets and 421 while idle: each result has its own words."""
+
+    async def play() -> None:
+        chance = random.Random(5)
+        server = Speaking(chance)
+        count, kinds = 20_000, {"temporary": Q, "never": F, "good": S}
+        async with rig(server, tmp_path, Limits(connections=8)) as held:
+            wanted = {}
+            await held.dispatcher.start()
+            for index in range(count):
+                picked = chance.sample(sorted(kinds), chance.randint(1, 3))
+                people = [f"{kind}.{index}@example.org" for kind in picked]
+                parcel = held.store.put(people, rest=b"number %d\r\n" % index)
+                wanted[parcel.id] = index, people
+                if index % 100 == 99:  # in bursts, so that connections are idle in between
+                    held.dispatcher.stirred()
+                    await until(lambda n=index: len(held.store.records) > n, 30.0)  # type: ignore[misc]
+                    server.speak_while_idle(chance.choice(STRAY))
+                    await asyncio.sleep(0.005)
+            sent = 0
+            for record in held.store.records:
+                index, people = wanted[record.parcel.id]
+                for result in record.results:
+                    address = people[result.number - 1]
+                    good = address.startswith("good")
+                    said = f"taken {index}" if good else f" {address}"
+                    assert result.text.endswith(said), (result, address)
+                    assert result.state is kinds[address.partition(".")[0]]
+                    sent += good
+            assert sent > count / 2
+            arrived = [int(got.data.split()[-1]) for got in server.got]
+            assert len(set(arrived)) == len(arrived), "a second copy"
+            assert server.connections > 300, "nothing was disturbed"
+
+    uvloop.run(play())
 
 
 def test_random_losses_never_mix_outcomes(tmp_path: Path) -> None:
