@@ -14,6 +14,6 @@ from waypost.domain.verify import run
 def verify(ask: Ask, octets: bytes, now_ms: int) -> MessageReadingView:
     """The reading. Raises `WaypostError` for what is no message at all."""
     reading = run.read(ask, octets, now_ms // 1000)
-    if not reading.author and not reading.hops and not reading.signatures:
+    if not reading.fields:
         raise WaypostError("there is no message in it: a header with From, then an empty line")
     return of_reading(reading)

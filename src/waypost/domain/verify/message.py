@@ -17,6 +17,7 @@ from waypost.policy import grammar
 
 HEAD_OCTETS = 1 << 20
 FIELDS = 2_000
+FROM_CHARACTERS = 8_192
 SIGNATURES = 10  # verified of one message; RFC 6376 6.1 lets a verifier stop
 _BARE = re.compile(rb"(?<!\r)\n")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
@@ -77,6 +78,8 @@ def author_domains(message: Message) -> list[str]:
     """The domains of the From field's addresses, distinct; none where it cannot be read."""
     found: list[str] = []
     for value in message.named("from"):
+        if len(value) > FROM_CHARACTERS:
+            continue
         try:
             text = value.encode("latin-1").decode("utf-8", "surrogateescape")
             found += [box.address.domain for box in grammar.mailbox_list(text)]

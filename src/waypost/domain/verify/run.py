@@ -47,8 +47,10 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """`author`: the domain of From, "" where there is not exactly one. `at_s`: when it came."""
+    """`author`: the domain of From, "" where there is not exactly one. `at_s`: when it came.
+    `fields`: how many header fields there are."""
 
+    fields: int
     author: str
     at_s: int
     signatures: tuple[Signed, ...]
@@ -77,6 +79,7 @@ def read(ask: Ask, octets: bytes, now_s: int) -> Reading:
     at_s = _when(hops, now_s)
     walked = walk(ask, author) if author else None
     made = Reading(
+        fields=len(whole.fields),
         author=author,
         at_s=at_s,
         signatures=_signatures(ask, whole, walked, at_s),
