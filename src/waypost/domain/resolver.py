@@ -19,7 +19,7 @@ from waypost.values import Endpoint
 
 QUESTION_S = 5.0  # over all servers and tries
 TRY_S = 2.0
-SILENT = 3  # questions in a row without an answer: from then on less is waited for one
+SILENT = 2  # questions in a row without an answer: from then on less is waited for one
 SILENT_S = 1.0
 BUDGET_S = 45.0  # of a whole check
 KEPT_S = 300.0  # at most, whatever the TTL: people wait for a change of theirs to show
