@@ -75,14 +75,15 @@ def _typed(text: str) -> list[str]:
     for word in words:
         if joined and joined[-1].lower().lstrip("+-~?") in _BARE:
             joined[-1] += word
-        elif word and word.lower() != terms.VERSION:
+        elif word:
             joined.append(word)
     found = []
     for word in joined:
         term = word.rstrip(",;")
         for wrong, right in _TYPING:
             term = wrong.sub(right, term)
-        found.append(term)
+        if term and term.lower() != terms.VERSION:
+            found.append(term)
     return found
 
 
