@@ -238,7 +238,7 @@ class App:
         sending = Sending(
             with_.door, engine, clock, lambda part: Spool(data, engine.worker, part), with_.memory
         )
-        once = Once(engine.answers)
+        once = Once(engine.answers, several=self._seat is not None)
         api.doing = Doing(gate, sending, once, with_.caps, Paths(data).incoming)
 
         def stop() -> None:

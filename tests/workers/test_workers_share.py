@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 import pytest
 
+from peers.http_client import SEND, Client
 from peers.process import listens, wait_until
 from peers.recording import Recording, RecordingServer
-from peers.relay import Relay, mail, submit
+from peers.relay import SENDER, Relay, mail, submit
 from workers.crew_of import AT_ONCE, SEVERAL, accepted_by, at_once, wait_for_all, workers_of
 
 
@@ -137,6 +138,31 @@ def test_a_tls_session_of_one_is_resumed_by_the_other(make_relay: Callable[..., 
             resumed.append(client.session_reused)
             session = session or client.session
     assert resumed == [False] + [True] * 11
+
+
+def test_an_answer_is_known_to_the_other_when_it_is_given(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    """A repeat right behind the first answer gets it again, whichever worker it comes to."""
+    relay = make_relay(**AT_ONCE)
+    key = relay.furnish(recording.port)
+    workers = set()
+    for number in range(8):
+        head = {"Idempotency-Key": f"call-{number}", "Connection": "close"}
+        answers = [
+            Client(relay.http, key).call(
+                "POST",
+                SEND,
+                {"from": SENDER, "to": "ann@example.com", "text": str(number)},
+                head,
+            )
+            for _ in range(4)
+        ]
+        assert [a.status for a in answers] == [202] * 4, answers
+        assert [a.headers.get("idempotent-replayed") for a in answers] == [None, *3 * ("true",)]
+        assert len({a.data["messageId"] for a in answers}) == 1
+        workers.add(accepted_by(answers[0].data["messageId"]))
+    assert workers == {0, 1}
 
 
 def test_a_reload_reaches_all(make_relay: Callable[..., Relay], recording: Recording) -> None:

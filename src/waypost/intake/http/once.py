@@ -52,10 +52,14 @@ class _Entry:
 
 
 class Once:
-    """The calls under way in this process, and those that the store remembers."""
+    """The calls under way in this process, and those that the store remembers.
 
-    def __init__(self, answers: Answers) -> None:
+    With `several` workers an answer is on disk before it is given: the next call may be another's.
+    """
+
+    def __init__(self, answers: Answers, several: bool = False) -> None:
         self._answers = answers
+        self._several = several
         self._entries: dict[tuple[int, bytes], _Entry] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
@@ -87,6 +91,8 @@ class Once:
             write = asyncio.get_running_loop().create_task(self._keep(call, entry.reply))
             self._writes.add(write)
             write.add_done_callback(self._writes.discard)
+            if self._several:
+                await asyncio.shield(write)  # a client that hangs up does not undo it
         return reply
 
     async def _known(self, call: Call, again: Again) -> Reply | None:
