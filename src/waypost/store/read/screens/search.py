@@ -14,6 +14,7 @@ import msgspec
 from waypost.core.lifecycle import Status
 from waypost.store.read.book import Look, Value
 from waypost.store.read.rows import RefusalRow
+from waypost.store.read.screens.tally import waiting_by
 
 WINDOW = 70
 """Entries of an index looked at; each may cost a row of the index and one of the table."""
@@ -199,13 +200,12 @@ def _window(look: Look, wanted: Wanted) -> list[Entry]:
 
 def _queued(look: Look, wanted: Wanted, most: int) -> Found:
     """What waits, by the queue's own index, with what is being sent."""
-    mine = "" if wanted.account_id is None else " AND account_id = ?"
-    scope: tuple[Value, ...] = () if wanted.account_id is None else (wanted.account_id,)
+    index, mine, scope = waiting_by(wanted.account_id)
     bounds = (*scope, wanted.least, wanted.below)
     waiting = _ids(
         look,
-        f"SELECT message_id FROM queue WHERE claim = 0{mine} AND message_id >= ?"
-        " AND message_id < ? ORDER BY message_id DESC LIMIT ?",
+        f"SELECT message_id FROM queue INDEXED BY {index} WHERE claim = 0{mine}"
+        " AND message_id >= ? AND message_id < ? ORDER BY message_id DESC LIMIT ?",
         (*bounds, WINDOW - WIRE_MOST),
     )
     wire = look.tuples(
