@@ -178,8 +178,9 @@ def _month(relay: Relay) -> None:
                     )
             db.execute(
                 "UPDATE account SET counted_day = ?, accepted = ?, sent = ?, failed = ?,"
-                " gone_charged = ?, gone_refunded = ?, balance = balance - ? WHERE id = ?",
-                (*sums, accepted, failed, accepted - failed, account_id),
+                " gone_charged = ?, gone_refunded = ?, balance = balance - ?,"
+                " created_at = created_at - ? WHERE id = ?",
+                (*sums, accepted, failed, accepted - failed, 31 * DAY_MS, account_id),
             )
             db.execute(
                 "INSERT INTO ledger (account_id, at, amount, reason, note, balance)"

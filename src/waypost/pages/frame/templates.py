@@ -29,6 +29,7 @@ def environment(assets: Assets) -> Environment:
     )
     made.filters["when"] = when
     made.filters["number"] = number
+    made.filters["signed"] = signed
     made.filters["size"] = size
     made.globals["asset"] = assets.path
     return made
@@ -45,6 +46,11 @@ def when(iso: str | None, never: str = NEVER) -> Markup:
 def number(value: Any) -> str:
     """A whole number with its thousands apart; None is a dash."""
     return "–" if value is None else f"{value:,}"
+
+
+def signed(value: int) -> str:
+    """A change: with its sign, thousands apart."""
+    return f"{value:+,}"
 
 
 def size(octets: int) -> str:

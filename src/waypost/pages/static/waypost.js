@@ -4,7 +4,7 @@
   const all = (query, root) => [...(root || document).querySelectorAll(query)];
 
   // Times: relative to now, absolute in the reader's zone when pointed at.
-  const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
+  const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
   const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const STEPS = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [2592000, "day", 86400]];
   const tell = (at) => {
@@ -99,6 +99,12 @@
   document.addEventListener("click", (event) => {
     for (const open of all("details.me[open]")) if (!open.contains(event.target)) open.open = false;
   });
+
+  // Where the menu or the tabs are wider than the window, the present one is in sight.
+  for (const at of all("nav.side [aria-current], nav.tabs [aria-current]")) {
+    const nav = at.closest("nav");
+    nav.scrollLeft = at.offsetLeft - nav.offsetLeft - (nav.clientWidth - at.offsetWidth) / 2;
+  }
 
   const dress = (root) => { times(root); copying(root); theme(root); };
   document.addEventListener("htmx:load", (event) => dress(event.target));
