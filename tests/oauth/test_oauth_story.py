@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +264,30 @@ def went_to(url: str) -> str:
         answer.close()
         return str(answer.headers["Location"])
     raise AssertionError("nobody was sent anywhere")
+
+
+@pytest.mark.slow
+def test_several_workers_share_one_token(
+    make_relay: Callable[..., Relay], tokens: TokenServer, smtp: RecordingServer
+) -> None:
+    """Of a token server that neither the preset nor a provider tells."""
+    relay, book = make_relay(settings="workers = 2"), tokens.book
+    relay.cli("account", "create", "acme", "--credits", "100")
+    key = relay.key("acme")
+    for name in ("one", "two"):
+        add(relay, smtp, name, f"{name}@relay.test")
+    flags = registered(relay, tokens, "--scope", "mail")[2:]
+    for name in ("one", "two"):
+        consented(relay, *flags, name=name)
+    book.rotate, book.slow_s = True, 0.2
+    for turn in range(2):
+        book.valid.clear()
+        again(smtp)
+        for _ in range(4):
+            for name in ("one", "two"):
+                letter = mail().replace(b"noreply@relay.test", f"{name}@relay.test".encode())
+                code, text = relay.submit(key, letter, ["ann@example.com"])
+                assert (code, text.split()[0]) == (250, "OK:")
+        assert len(book.grants("refresh_token")) == 2 * (turn + 1)
+    assert len(smtp.book.messages) == 16
+    relay.audit()

@@ -89,6 +89,22 @@ PROVIDERS = MappingProxyType(
 )
 
 
+CUSTOM = Provider(
+    name="custom",
+    title="the token server",
+    authorize_url="",
+    token_url="",
+    scope="",
+    client_scope="",
+    loopback="127.0.0.1",
+    extra=(),
+    tenant="",
+    presets=(),
+    source="https://www.rfc-editor.org/rfc/rfc6749",
+)
+"""Any other: then both URLs and the scope have to be said."""
+
+
 class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What tokens are asked for with, and the tokens that were got. Kept sealed, as JSON.
 

@@ -42,7 +42,7 @@ _OPTIONS = (
     click.option("--redirect-uri", default="", metavar="URL", help="As registered; with --paste."),
     click.option("--authorize-url", default="", metavar="URL", help="Instead of the provider's."),
     click.option("--token-url", default="", metavar="URL", help="Instead of the provider's."),
-    click.option("--scope", default="", metavar="TEXT", help="Instead of the usual one."),
+    click.option("--scope", default="", metavar="TEXT", help="Instead of the provider's."),
     click.option("--no-test", is_flag=True, help="Do not try the login afterwards."),
 )
 

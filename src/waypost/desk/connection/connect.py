@@ -250,7 +250,7 @@ def _before(look: Look, desk: Desk, row: UpstreamRow) -> Grant | None:
 
 def _registered(row: UpstreamRow, client: Client, kind: Kind) -> Grant:
     """The grant of a client, with no tokens yet. Raises `UsageError`."""
-    provider = oauth.provider_for(row.preset, client.provider)
+    provider = _provider(row, client)
     authorize_url, token_url = oauth.endpoints(provider, client.tenant)
     own = client.authorize_url or client.token_url or client.scope
     _usual(client, not own)
@@ -265,6 +265,15 @@ def _registered(row: UpstreamRow, client: Client, kind: Kind) -> Grant:
         token_url=checked_url(client.token_url or token_url, "token_url"),
         scope=client.scope or _scope(provider, kind),
     )
+
+
+def _provider(row: UpstreamRow, client: Client) -> Provider:
+    """The one that is named or that the preset tells; where all is said, none is needed."""
+    told = any(row.preset in known.presets for known in oauth.PROVIDERS.values())
+    own = client.trusted and client.authorize_url and client.token_url and client.scope
+    if own and not told and not client.provider:
+        return oauth.CUSTOM
+    return oauth.provider_for(row.preset, client.provider)
 
 
 def _scope(provider: Provider, kind: Kind) -> str:
