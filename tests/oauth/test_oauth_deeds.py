@@ -177,7 +177,7 @@ def test_a_token_is_renewed_when_its_time_comes(
         ((503, "busy"), Scope.UPSTREAM_FAILING),
         ((302, ""), Scope.UPSTREAM_FAILING),
         ((200, "{}"), Scope.UPSTREAM_FAILING),
-        ((200, "x" * 70_000), Scope.UPSTREAM_FAILING),
+        ((200, '{"access_token":"long"}' + " " * 70_000), Scope.UPSTREAM_FAILING),
         ((400, '{"error":"new"}'), Scope.UPSTREAM_FAILING),
     ],
 )
