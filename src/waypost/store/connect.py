@@ -20,6 +20,10 @@ from waypost.store.several.turn import in_turn
 WAIT_MS = 5_000
 PAGE_BYTES = 4_096
 CACHE_KIB = 16_384
+# apsw keeps prepared statements in a ring and moves each on when it was used: with fewer places
+# those that run once a batch are thrown out by those that run once a row, with many the search for
+# one is dear.
+STATEMENTS = 200
 LOG_LIMIT_BYTES = 67_108_864  # what is left of the write-ahead log after a checkpoint
 CHECKPOINT_PAGES = 4_000  # of a command; the relay has a thread for it
 
@@ -89,7 +93,7 @@ def connect(
         if create:
             flags |= apsw.SQLITE_OPEN_CREATE
             database.touch(mode=0o600)
-        db = apsw.Connection(str(database), flags=flags)
+        db = apsw.Connection(str(database), flags=flags, statementcachesize=STATEMENTS)
     except apsw.Error as error:
         raise StoreAway(f"{database} cannot be opened: {error}") from error
     except OSError as error:

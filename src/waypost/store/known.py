@@ -100,7 +100,8 @@ class Known:
 
         `certain` False: they may hold what was rolled back.
         """
-        version = db.pragma("data_version")
+        # Not `db.pragma`, which prepares its statement anew each time.
+        version: Any = db.execute("PRAGMA data_version").fetchone()
         if version != self._version or not certain:
             self._rates.clear()
         self._version = version if certain else None

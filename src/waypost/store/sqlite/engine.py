@@ -95,7 +95,8 @@ class Engine:
         return self._committer.broken is not None
 
     def directory(self) -> Directory:
-        self._check()
+        if self._closed or self._committer.broken is not None:  # asked at every command
+            self._check()
         return self._known.fresh().directory
 
     def upstreams(self) -> dict[int, Upstream]:
