@@ -64,8 +64,11 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
         """The domain to include for mail that goes out through `host`; "" where none is known."""
         if "{region}" not in self.spf:
             return self.spf
-        here = (r for r in self.regions if self.host.format(region=r, domain="") == host)
-        return self.spf.format(region=next(here, self.regions[0]))
+        for region in self.regions:
+            known = self.host.format(region=region, domain="").partition(".")[2]
+            if host.endswith(f".{known}"):  # the preset's host there, or another beside it
+                return self.spf.format(region=region)
+        return self.spf.format(region=self.regions[0])
 
 
 _APP_PASSWORD_GOOGLE = (

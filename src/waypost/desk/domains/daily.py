@@ -123,6 +123,9 @@ def due(desk: Desk) -> list[tuple[int, str]]:
 
 
 def _checkable(domain: str) -> bool:
+    """A provider's own domain, such as gmail.com, is its own affair."""
+    if source.owner(domain):
+        return False
     return "." in domain and not domain.startswith("[")
 
 

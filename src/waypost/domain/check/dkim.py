@@ -30,6 +30,9 @@ class Dkim(msgspec.Struct, frozen=True):
 
 def check(ask: Ask, domain: str, sources: tuple[Source, ...], said: tuple[str, ...]) -> Dkim:
     """The findings: of the selectors that were said, else of those that are usual."""
+    own = next((source for source in sources if source.owns(domain)), None)
+    if own is not None and not said:
+        return Dkim((_provided(domain, own),), True)
     selectors = said or _usual(sources)
     findings: list[Finding] = []
     good = unknown = False
@@ -44,14 +47,14 @@ def check(ask: Ask, domain: str, sources: tuple[Source, ...], said: tuple[str, .
             break  # whoever does not answer for the first does not for the rest
     if unknown and not said:
         findings = _one_unknown(findings)
-    own = [source for source in sources if source.signs_for(domain)]
-    if sources and not own and not said:
+    signing = [source for source in sources if source.signs_for(domain)]
+    if sources and not signing and not said:
         if good:
             findings = [f for f in findings if f.status is Grade.OK]
         findings.append(_foreign(sources[0]))
         return Dkim(tuple(findings), False)
     if not findings:
-        findings = _missing(domain, own)
+        findings = _missing(domain, signing)
     findings.sort(key=lambda finding: (finding.unknown, _order(finding.status)))
     return Dkim(tuple(findings), True if good else None if unknown else False)
 
@@ -127,6 +130,15 @@ def _without(text: str, name: str) -> str:
     return "; ".join(part for part in parts if part.partition("=")[0].strip().lower() != name)
 
 
+def _provided(domain: str, source: Source) -> Finding:
+    return Finding(
+        check=CHECK,
+        status=Grade.OK,
+        found=f"{source.title} signs as {domain} itself",
+        why=WHY,
+    )
+
+
 def _foreign(source: Source) -> Finding:
     return Finding(
         check=CHECK,
@@ -147,7 +159,8 @@ def _missing(domain: str, sources: list[Source]) -> list[Finding]:
                 why=WHY,
             )
         ]
-    return [finding for source in sources for finding in _missing_of(domain, source)]
+    providers = {source.title: source for source in sources}  # two mailboxes at one are one
+    return [finding for source in providers.values() for finding in _missing_of(domain, source)]
 
 
 def _missing_of(domain: str, source: Source) -> list[Finding]:

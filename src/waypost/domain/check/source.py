@@ -48,9 +48,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError:
             return None
 
+    def owns(self, domain: str) -> bool:
+        """Whether it is the provider's own domain, such as gmail.com: its records are not the
+        customer's to change."""
+        return owner(domain) == self.preset.name
+
     def signs_for(self, domain: str) -> bool:
         """Whether its signatures can be the domain's own."""
-        return self.preset.signs_as in ("", domain)
+        return self.preset.signs_as in ("", domain) or self.owns(domain)
 
     def keeps_envelope(self, domain: str) -> bool:
         """Whether MAIL FROM stays the sender's."""
@@ -61,8 +66,27 @@ def make(name: str, host: str, preset: str, domain: str) -> Source:
     """The source of an upstream; `preset` may be "" or unknown."""
     found = presets.PRESETS.get(preset)
     if found is None or found.name == "custom":
-        found = presets.for_host(host, domain) or presets.PRESETS["custom"]
+        found = presets.for_host(host, domain) or _akin(host, domain) or presets.PRESETS["custom"]
     return Source(name=name, host=host, preset=found)
+
+
+def owner(domain: str) -> str:
+    """The preset of the provider whose own domain it is; "" where it is nobody's."""
+    found = detection.by_domain(domain)
+    return found.preset.name if found is not None else ""
+
+
+def _akin(host: str, domain: str) -> Preset | None:
+    """The provider of another of its hosts, such as smtp-relay.gmail.com."""
+    for preset in presets.PRESETS.values():
+        if not preset.host or "{domain}" in preset.host:
+            continue
+        for region in preset.regions or ("",):
+            known = preset.host.format(region=region)
+            within = known.partition(".")[2]
+            if "." in within and host.endswith(f".{within}"):
+                return presets.for_host(known, domain) or preset
+    return None
 
 
 def guess(domain: str, exchanges: list[str]) -> Source | None:
