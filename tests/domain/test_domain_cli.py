@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from domain import zone_files
+from domain.signing import record, rsa_key, signed_by
 from peers.dns_server import DnsServer
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -148,3 +149,37 @@ def test_the_upstream_of_the_domains_sender_is_checked_by_default(
 def test_detect_asks_the_same_name_servers(waypost: Run) -> None:
     done = waypost("upstream", "detect", "a@google-right.example", "--json", code=0)
     assert json.loads(done.stdout)["preset"] == "google-workspace"
+
+
+def test_a_received_message_is_read(waypost: Run, server: DnsServer, tmp_path: Path) -> None:
+    key = rsa_key(2048)
+    text = record(key)
+    cut = " ".join(f'"{text[i : i + 250]}"' for i in range(0, len(text), 250))
+    server.zone(
+        "letters.example",
+        f's7._domainkey TXT {cut}\n@ MX 10 mx\nmx A 192.0.2.25\n@ TXT "v=spf1 mx -all"\n'
+        '_dmarc TXT "v=DMARC1; p=reject; rua=mailto:a@letters.example"\n',
+    )
+    octets = signed_by(
+        key,
+        "d=letters.example; s=s7; h=from:subject",
+        b"From: a@letters.example\r\nSubject: s\r\n\r\nhello\r\n",
+    )
+    place = tmp_path / "m.eml"
+    place.write_bytes(octets)
+    told = json.loads(waypost("domain", "verify", str(place), "--json", code=0).stdout)
+    assert (told["ok"], told["author"]) == (True, "letters.example")
+    assert told["signatures"][0]["result"] == "pass"
+    checked = waypost("domain", "check", "letters.example", "--message", "m.eml", "--json", code=0)
+    assert "s7._domainkey.letters.example: rsa, 2048 bits" in of(checked, "dkim")["found"]
+    place.write_bytes(octets.replace(b"hello", b"good bye"))
+    text = waypost("domain", "verify", str(place), code=1).stdout
+    assert "the body was changed after it was signed" in text
+    other = waypost("domain", "check", "right.example", "--message", "m.eml", code=2)
+    assert "has no DKIM signature of right.example" in other.stderr
+
+
+def test_what_outsiders_write_reaches_no_terminal(waypost: Run) -> None:
+    octets = "From: a@right.example\nReceived: from \x1b[31mx by \x9b2Jy; now\n\nx\n"
+    done = waypost("domain", "verify", "-", given=octets, code=1)
+    assert "\x1b" not in done.stdout and "\x9b" not in done.stdout

@@ -12,8 +12,12 @@ from domain import zone_files
 from domain.zone_files import ZoneFile
 from peers.dns_server import DnsServer
 from peers.knot import Knot
-from waypost.domain.check.run import Report
+from waypost.clock import SystemClock
+from waypost.domain.answers import Answer, Ask, Status
+from waypost.domain.check.run import Report, check
 from waypost.domain.findings import Grade
+from waypost.domain.resolver import Resolver
+from waypost.values import Endpoint
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,26 @@ def test_control_what_is_not_published_stays_red(server: DnsServer) -> None:
     file = zone_files.read("spf-two")
     assert not zone_files.checked(file, server.port).ok
     assert not zone_files.checked(file, server.port).ok
+
+
+class Confusing:
+    """Takes no answer for no record."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def ask(self, name: str, kind: str) -> Answer:
+        answer = self._ask.ask(name, kind)
+        return Answer(name, kind, Status.EMPTY) if answer.failed else answer
+
+
+@pytest.mark.parametrize("name", ["away-servfail", "spf-include-away", "mx-away", "reports-away"])
+def test_control_taking_no_answer_for_no_record_is_found_out(server: DnsServer, name: str) -> None:
+    file = zone_files.read(name)
+    asker = Resolver(SystemClock(), [Endpoint("127.0.0.1", server.port)])
+    report = check(Confusing(asker), file.question)
+    with pytest.raises(AssertionError):
+        as_expected(file, report)
 
 
 @pytest.fixture(scope="module")
