@@ -292,7 +292,7 @@ class App:
             certificate=certificate,
             caps=self._caps(),
             memory=Memory(config.limits.memory_bytes // workers),
-            throttle=Throttle(),
+            throttle=self._throttle(),
         )
         house = House(collaborators, config.hostname, config.limits.sessions, Patience())
         listeners = [
@@ -371,6 +371,11 @@ class App:
             self._alerts = alerts.Alerts(config.data, config.hostname, target, self._clock)
             self._round(self._alerts.step)
         self._alerts.target = target
+
+    def _throttle(self) -> Throttle:
+        if self._seat is None:
+            return Throttle()
+        return Throttle(self._seat.guesses, self._seat.number)
 
     def _caps(self) -> SessionCaps:
         limits = self._config.limits

@@ -27,11 +27,13 @@ NO_ROOM = "waiting for a free connection"
 
 class Seat(msgspec.Struct, frozen=True):
     """What a worker is given. `certificate` was made before the fork, so that a session that began
-    with one worker is resumed by another; `sessions` is the memory for `SessionCaps`."""
+    with one worker is resumed by another; `sessions` is the memory for `SessionCaps`, `guesses`
+    that for `Throttle`."""
 
     crew: Crew
     certificate: Certificate
     sessions: mmap.mmap
+    guesses: mmap.mmap
 
     @property
     def number(self) -> int:

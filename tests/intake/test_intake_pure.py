@@ -10,7 +10,15 @@ from waypost.core.errors import Secret
 from waypost.core.facts import Directory, Key
 from waypost.core.verdict import Reason, Refusal, Settled
 from waypost.intake import answer
-from waypost.intake.auth import ADDRESSES, FORGET_S, AuthRefusal, Throttle, admit, dead
+from waypost.intake.auth import (
+    ADDRESSES,
+    FORGET_S,
+    AuthRefusal,
+    Throttle,
+    admit,
+    dead,
+    guesses_octets,
+)
 from waypost.intake.bounds import (
     DISK_CHECK_S,
     MEMORY_RESERVE_BYTES,
@@ -50,6 +58,28 @@ def test_one_ipv6_network_is_one_address() -> None:
     assert throttle.failed("2001:db8::ffff:2", 0.0) == 2
     assert throttle.failed("2001:db8:0:1::2", 0.0) == 1
     assert throttle.failed("no address", 0.0) == 1
+
+
+def test_a_wrong_key_counts_with_every_worker() -> None:
+    shared = bytearray(guesses_octets(3))
+    workers = [Throttle(shared, number) for number in range(3)]
+    delays = [workers[number % 3].failed("192.0.2.1", 5.0) for number in range(6)]
+    assert delays == [1, 2, 4, 8, 10, 10]
+    assert workers[0].failed("192.0.2.99", 5.0) == 1
+    assert workers[1].failed("192.0.2.1", FORGET_S + 6) == 1
+    workers[0] = Throttle(shared, 0)  # a successor has seen nobody, the others have
+    assert workers[0].failed("192.0.2.1", 10.0) >= 4
+
+
+def test_strangers_are_counted_over_all_workers() -> None:
+    shared = bytearray(shared_octets(2))
+    one, two = SessionCaps(30, 20, shared, 0), SessionCaps(30, 20, shared, 1)
+    one.strange(1)
+    two.strange(1)
+    assert (one.strangers, two.strangers) == (2, 2)
+    one.strange(-1)
+    two = SessionCaps(30, 20, shared, 1)  # a successor
+    assert (one.strangers, two.strangers) == (0, 0)
 
 
 def test_the_throttle_forgets_the_longest_quiet_address_first() -> None:

@@ -16,6 +16,7 @@ import msgspec
 from waypost.core.errors import Secret
 from waypost.core.facts import Directory, Key
 from waypost.core.verdict import AUTH_REFUSED, Reason
+from waypost.intake.bounds import ADDRESS_BUCKETS, Shared, bucket_of, rows_of
 
 DELAY_FIRST_S = 1.0
 DELAY_MOST_S = 10.0
@@ -75,11 +76,22 @@ def withdrawn(directory: Directory, key: Key) -> Reason | None:
     return reason
 
 
-class Throttle:
-    """How often each address came with a wrong key lately. Bounded, and it forgets."""
+def guesses_octets(workers: int) -> int:
+    """How many octets of shared memory `Throttle` needs."""
+    return workers * 2 * ADDRESS_BUCKETS * 4
 
-    def __init__(self) -> None:
+
+class Throttle:
+    """How often each address came with a wrong key lately, to any worker. Bounded, and it forgets.
+
+    Each worker writes its own row of the shared memory only: how often, and when last (seconds of
+    the one clock that never goes back). There, two addresses may be counted as one.
+    """
+
+    def __init__(self, shared: Shared | None = None, worker: int = 0) -> None:
         self._seen: collections.OrderedDict[str, tuple[int, float]] = collections.OrderedDict()
+        octets = shared if shared is not None else bytearray(guesses_octets(1))
+        self._own, self._others = rows_of(octets, 2 * ADDRESS_BUCKETS, worker)
 
     def failed(self, address: str, now_s: float) -> float:
         """Counts a wrong key; the seconds after which it is answered: 1, 2, 4, 8, 10, 10, …"""
@@ -89,7 +101,14 @@ class Throttle:
         self._seen[place] = (times, now_s)
         while len(self._seen) > ADDRESSES:
             self._seen.popitem(last=False)
+        times += self._elsewhere(place, times, now_s)
         return float(min(DELAY_FIRST_S * 2 ** min(times - 1, 10), DELAY_MOST_S))
+
+    def _elsewhere(self, place: str, times: int, now_s: float) -> int:
+        """How often the other workers saw it lately; tells them how often this one did."""
+        bucket = 2 * bucket_of(place)
+        self._own[bucket], self._own[bucket + 1] = min(times, 1000), int(now_s)
+        return sum(row[bucket] for row in self._others if abs(now_s - row[bucket + 1]) <= FORGET_S)
 
     def __len__(self) -> int:
         return len(self._seen)

@@ -23,17 +23,20 @@ DISK_CHECK_S = 1.0
 MEMORY_RESERVE_BYTES = 65536  # what a message without SIZE= is taken to need at MAIL
 
 
+_OPEN, _STRANGERS, _COUNTS = range(3)  # where a worker's row has its counts, and the addresses
+
 Shared: TypeAlias = bytearray | mmap.mmap
 """Memory that all workers see: an anonymous `mmap` made before the fork. One needs no sharing."""
 
 
 def shared_octets(workers: int) -> int:
     """How many octets of shared memory `SessionCaps` needs."""
-    return workers * (1 + ADDRESS_BUCKETS) * 4
+    return workers * (_COUNTS + ADDRESS_BUCKETS) * 4
 
 
 class SessionCaps:
-    """How many sessions are open in all and from each address, over all workers.
+    """How many sessions are open in all, from each address, and of strangers who have not shown a
+    key, over all workers.
 
     Each worker writes its own row only, so no lock is needed; two workers that accept in the same
     instant may pass a cap by one each.
@@ -50,18 +53,13 @@ class SessionCaps:
         self._per_address = per_address
         self._here: collections.Counter[str] = collections.Counter()
         self._open = 0
-        octets = memoryview(shared if shared is not None else bytearray(shared_octets(1)))
-        counts = octets.cast("B").cast("I")
-        width = 1 + ADDRESS_BUCKETS
-        rows = [counts[at : at + width] for at in range(0, len(counts), width)]
-        self._own = rows.pop(worker)
-        self._others = rows
-        self._own[:] = memoryview(bytearray(4 * width)).cast("I")  # of a predecessor that died
+        octets = shared if shared is not None else bytearray(shared_octets(1))
+        self._own, self._others = rows_of(octets, _COUNTS + ADDRESS_BUCKETS, worker)
 
     def enter(self, address: str) -> str | None:
         """Counts a session in; or says in plain words which cap is reached, and counts nothing."""
         bucket = self._bucket(address)
-        if self._open + sum(row[0] for row in self._others) >= self._sessions:
+        if self._open + sum(row[_OPEN] for row in self._others) >= self._sessions:
             return "too many sessions, try again later"
         there = sum(row[bucket] for row in self._others)
         if self._here[address] + there >= self._per_address:
@@ -78,12 +76,36 @@ class SessionCaps:
         self._here[address] += by
         if not self._here[address]:
             del self._here[address]
-        self._own[0] += by
+        self._own[_OPEN] += by
         self._own[bucket] += by
 
     @staticmethod
     def _bucket(address: str) -> int:
-        return 1 + zlib.crc32(address.encode()) % ADDRESS_BUCKETS
+        return _COUNTS + bucket_of(address)
+
+    @property
+    def strangers(self) -> int:
+        """Sessions that have not shown a key, over all workers."""
+        return self._own[_STRANGERS] + sum(row[_STRANGERS] for row in self._others)
+
+    def strange(self, by: int) -> None:
+        """Counts strangers of this worker in (1) or out (-1)."""
+        self._own[_STRANGERS] += by
+
+
+def bucket_of(address: str) -> int:
+    """Where an address is counted."""
+    return zlib.crc32(address.encode()) % ADDRESS_BUCKETS
+
+
+def rows_of(shared: Shared, width: int, worker: int) -> tuple[memoryview, list[memoryview]]:
+    """(this worker's row, those of the others) of whole numbers; its own is cleared of what a
+    predecessor that died has left."""
+    counts = memoryview(shared).cast("B").cast("I")
+    rows = [counts[at : at + width] for at in range(0, len(counts), width)]
+    own = rows.pop(worker)
+    own[:] = memoryview(bytearray(4 * width)).cast("I")
+    return own, rows
 
 
 class Memory:

@@ -101,7 +101,7 @@ class House:
     def full(self, peer: str) -> str | None:
         """Counts a session in, or says why it cannot be let in."""
         why = self.with_.caps.enter(peer)
-        if why is None and len(self._strangers) >= self._strangers_most:
+        if why is None and self.with_.caps.strangers >= self._strangers_most:
             self.with_.caps.leave(peer)
             why = "too many sessions, try again later"
         if why is None:
@@ -115,16 +115,19 @@ class House:
         """A session that `full` counted in."""
         self._guests[guest] = None
         self._strangers[guest] = None
+        self.with_.caps.strange(1)
 
     def known(self, guest: Guest) -> None:
         """It has shown a key."""
-        self._strangers.pop(guest, None)
+        if guest in self._strangers:
+            del self._strangers[guest]
+            self.with_.caps.strange(-1)
 
     def left(self, guest: Guest) -> None:
         """It has ended; may be told again."""
         if guest in self._guests:
             del self._guests[guest]
-            self._strangers.pop(guest, None)
+            self.known(guest)
             self.with_.caps.leave(guest.peer)
             self._tell_if_empty()
 

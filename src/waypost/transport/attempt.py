@@ -313,6 +313,11 @@ def report(
         next_ms = schedule.next_due_ms(
             rules, parcel.accepted_ms, parcel.tries + 1, now_ms, chance, outcome.uncertain
         )
+        if not outcome.uncertain:
+            # The last try is when trying ends, not a whole wait behind that.
+            held = parcel.held_ms + held_ms
+            last_ms = schedule.last_try_ms(rules, parcel.first_try_ms, held, now_ms)
+            next_ms = max(now_ms, min(next_ms, last_ms))
     return Attempt(
         parcel=parcel,
         at_ms=now_ms,

@@ -61,6 +61,11 @@ def next_due_ms(
     return min(due, max(accepted_ms + rules.hold_max_ms, now_ms))
 
 
+def last_try_ms(rules: QueueRules, first_try_ms: int, held_ms: int, now_ms: int) -> int:
+    """When trying ends, for a message that failed now (0: this was the first try)."""
+    return (first_try_ms or now_ms) + held_ms + rules.give_up_ms
+
+
 def login_probe_ms(probes: int, chance: float) -> int:
     """The wait before login number `probes` (from 1) after trouble up to AUTH."""
     step = LOGIN_PROBE_MS[min(max(probes, 1), len(LOGIN_PROBE_MS)) - 1]

@@ -17,6 +17,7 @@ from waypost.cli.relay import serve
 from waypost.clock import SystemClock
 from waypost.config import Config
 from waypost.core.errors import WaypostError
+from waypost.intake.auth import guesses_octets
 from waypost.intake.bounds import shared_octets
 from waypost.listeners import bind_each, places
 from waypost.seat import Seat
@@ -40,6 +41,7 @@ def serve_several(config: Config, read: Callable[[], Config], as_json: bool = Fa
     certificate = app.load_certificate(config, clock)
     ground = Ground(config.workers)
     sessions = mmap.mmap(-1, shared_octets(config.workers))
+    guesses = mmap.mmap(-1, guesses_octets(config.workers))
     current = [config]
 
     def work(number: int) -> int:
@@ -47,7 +49,7 @@ def serve_several(config: Config, read: Callable[[], Config], as_json: bool = Fa
         for other, theirs in enumerate(sockets):
             if other != number:
                 theirs.close()
-        seat = Seat(Crew(ground, number), certificate, sessions)
+        seat = Seat(Crew(ground, number), certificate, sessions, guesses)
         return serve.run(serve.work(current[0], read, sockets[number], seat))
 
     def reread() -> bool:
