@@ -15,9 +15,14 @@ from waypost.core import ident
 from waypost.core.lifecycle import State
 from waypost.core.message import Committed
 from waypost.core.verdict import Reason, Refusal
+from waypost.store.connect import connect, transaction
 from waypost.store.contract import Lane
+from waypost.store.manage import rows
+from waypost.store.read.book import Look
+from waypost.store.sqlite.ending import Keep, end_recipients
 
 Story = Callable[[House], Awaitable[None]]
+KEEP = Keep(0, 0)
 TODAY = NOW_MS // DAY_MS
 MIDNIGHT_MS = (TODAY + 1) * DAY_MS
 
@@ -303,5 +308,41 @@ def test_to_be_sent_later_takes_the_place_of_that_day(tmp_path: Path) -> None:
         assert isinstance(await house.first.commit(house.acceptance()), Committed)
         house.clock.ms = until
         assert len(await house.first.claim(Lane(1, 1, 0), until, 1)) == 1
+
+    run(tmp_path / "data", story)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "retried", "moved", "cap raised"])
+def test_days_that_mail_no_longer_waits_for_are_free_again(tmp_path: Path, how: str) -> None:
+    """Else what comes next waits behind nothing, and each retry puts all off further."""
+
+    async def story(house: House) -> None:
+        house.change("UPDATE upstream SET daily_cap = 1")
+        store = house.first
+        store.attach(Taker())
+        for _ in range(6):  # one goes now, five on the days after it
+            await store.commit(house.acceptance())
+        waiting = house.sql("SELECT message_id, due FROM queue WHERE claim = 0 ORDER BY due")
+        assert [due for _, due in waiting] == [MIDNIGHT_MS + n * DAY_MS for n in range(5)]
+        now_ms = house.clock.wall_ms()
+        db = connect(house.data)
+        with transaction(db):
+            look = Look(db)
+            if how == "cancelled":
+                for message_id, _ in waiting[1:]:
+                    end_recipients(db, now_ms, message_id, (1,), State.CANCELLED, 0, "", KEEP)
+            elif how == "retried":
+                rows.due_now(look, [1], now_ms)
+            elif how == "moved":
+                rows.anew(look, 1, now_ms)
+            else:
+                rows.try_today(look, 1, now_ms)
+        db.close()
+        assert house.one("SELECT sum(used) FROM place WHERE scope = 'S'") == (how == "cancelled")
+        assert await store.claim(Lane(1, 1, 0), now_ms, 99) == []
+        await store.commit(house.acceptance())
+        dues = [row[0] for row in house.sql("SELECT due FROM queue WHERE claim = 0 ORDER BY due")]
+        count = 2 if how == "cancelled" else 6
+        assert dues == [MIDNIGHT_MS + n * DAY_MS for n in range(count)]
 
     run(tmp_path / "data", story)

@@ -304,14 +304,14 @@ def _apply(look: Look, row: SenderRow, edit: Edit, now_ms: int) -> None:
     _refuse_rivals(
         look, Binding(parsed, row.account_id, target, everyone, tuple(users - leaving)), row.id
     )
+    if target != row.upstream_id:
+        rows.anew(look, row.id, now_ms)
     rows.update(look, "sender", row.id, columns)
     for account_id in users - leaving:
         rows.assign(look, row.id, account_id)
     for account_id in leaving:
         rows.unassign(look, row.id, account_id)
-    if target != row.upstream_id:
-        rows.anew(look, row.id, now_ms)
-    elif cap is not UNSET:
+    if target == row.upstream_id and cap is not UNSET:
         cap_changed(look, "id", row.id, (row.daily_cap, cap), now_ms)
 
 

@@ -8,6 +8,7 @@ come in.
 from __future__ import annotations
 
 from waypost.store.read.book import Look, Value
+from waypost.store.sqlite import caps
 
 
 def insert(look: Look, table: str, columns: dict[str, Value]) -> int:
@@ -80,7 +81,11 @@ def release_senders(look: Look, upstream_id: int) -> None:
 
 
 def anew(look: Look, sender_id: int, now_ms: int) -> None:
-    """The sender's waiting mail takes its places under the caps when it is put on the wire."""
+    """The sender's waiting mail takes its places under the caps when it is put on the wire.
+
+    To be called while the sender is bound to the upstream that it was.
+    """
+    caps.unplan(look.connection, now_ms, "q.sender_id = ?", (sender_id,))
     look.run(
         "UPDATE queue SET day = 0, capped = 0, due = iif(capped <> 0, ?, due)"
         " WHERE claim = 0 AND sender_id = ?",
@@ -90,6 +95,7 @@ def anew(look: Look, sender_id: int, now_ms: int) -> None:
 
 def try_today(look: Look, capped: int, now_ms: int) -> None:
     """What waits for a cap (an upstream's id, or minus a sender's) is looked at again now."""
+    caps.unplan(look.connection, now_ms, "q.capped = ?", (capped,))
     look.run(
         "UPDATE queue SET due = ? WHERE capped = ? AND claim = 0 AND due > ?",
         (now_ms, capped, now_ms),
@@ -148,6 +154,7 @@ def due_now(look: Look, sender_ids: list[int], now_ms: int) -> tuple[int, int]:
         f" ON m.id = q.message_id WHERE q.claim = 0 AND q.due > ? AND q.sender_id IN ({marks})",
         (now_ms, *sender_ids),
     )
+    caps.unplan(look.connection, now_ms, f"q.sender_id IN ({marks})", sender_ids)
     look.run(
         f"UPDATE queue SET due = ? WHERE claim = 0 AND due > ? AND sender_id IN ({marks})",
         (now_ms, now_ms, *sender_ids),
@@ -156,6 +163,7 @@ def due_now(look: Look, sender_ids: list[int], now_ms: int) -> tuple[int, int]:
 
 
 def message_due_now(look: Look, message_id: int, now_ms: int) -> None:
+    caps.unplan(look.connection, now_ms, "q.message_id = ?", (message_id,))
     look.run(
         "UPDATE queue SET due = ? WHERE message_id = ? AND claim = 0 AND due > ?",
         (now_ms, message_id, now_ms),

@@ -70,7 +70,9 @@ WRITE_TALLY = (
 ACCEPTED = 0
 """The place of the accepted among an account's counts; recipients that ended have their state's."""
 SELECT_PLACE = "SELECT used FROM place WHERE scope = ? AND scope_id = ? AND day = ?"
-SELECT_LAST_DAY = "SELECT max(day) FROM place WHERE scope = ? AND scope_id = ?"
+SELECT_LAST_DAY = (
+    "SELECT day FROM place WHERE scope = ? AND scope_id = ? AND used > 0 ORDER BY day DESC LIMIT 1"
+)
 WRITE_PLACE = (
     "INSERT INTO place (scope, scope_id, day, used) VALUES (?,?,?,?)"
     " ON CONFLICT (scope, scope_id, day) DO UPDATE SET used = excluded.used"
@@ -164,7 +166,7 @@ class Batch:
         if found is None:
             row: Any = self.db.execute(SELECT_LAST_DAY, (scope, scope_id)).fetchone()
             counted = [d for s, i, d in self._changed_places if (s, i) == (scope, scope_id)]
-            found = self._last_days[scope, scope_id] = max(row[0] or 0, *counted, 0)
+            found = self._last_days[scope, scope_id] = max(row[0] if row else 0, *counted, 0)
         return found
 
     def event(self, event: Event) -> None:

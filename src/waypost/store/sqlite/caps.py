@@ -8,12 +8,23 @@ clock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
 import msgspec
 
 from waypost.core.facts import Sender
 from waypost.core.upstream import Upstream
 from waypost.store.sqlite.batch import DAY_MS, Batch
 
+SELECT_PLANNED = (
+    "SELECT q.sender_id, s.upstream_id, q.due / 86400000, sum(m.queued) FROM queue q"
+    " JOIN message m ON m.id = q.message_id JOIN sender s ON s.id = q.sender_id"
+    " WHERE q.claim = 0 AND q.capped <> 0 AND q.due / 86400000 > ? / 86400000"
+)
+BY_DAY = "GROUP BY 1, 2, 3"
+UNPLAN = "UPDATE place SET used = max(used - ?, 0) WHERE scope = ? AND scope_id = ? AND day = ?"
 SELECT_CAPPED = "SELECT 1 FROM queue WHERE capped = ? AND capped <> 0 AND account_id = ? LIMIT 1"
 
 
@@ -119,6 +130,19 @@ def put_off(batch: Batch, caps: Caps, count: int, mark: int, *, behind: bool) ->
         batch.take_places("U", caps.upstream_id, last, count)
     due = max(last * DAY_MS, batch.now_ms)
     return Put(due, 0, mark, reason_of(mark, caps))
+
+
+def unplan(db: apsw.Connection, now_ms: int, which: str, values: Sequence[int]) -> None:
+    """Gives back the later days that waiting mail was planned for, before it is moved or ended.
+
+    Else what comes next would be put off behind mail that is no longer there. `which`: of the
+    queue's rows `q`, as a condition with `values`.
+    """
+    sql = f"{SELECT_PLANNED} AND {which} {BY_DAY}"
+    planned: list[Any] = db.execute(sql, (now_ms, *values)).fetchall()
+    for sender_id, upstream_id, day, count in planned:
+        for scope, scope_id in (("S", sender_id), ("U", upstream_id)):
+            db.execute(UNPLAN, (count, scope, scope_id, day))
 
 
 def reason_of(mark: int, caps: Caps) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from waypost.core.event import Event, Kind
 from waypost.core.lifecycle import REFUNDED, State, status
 from waypost.core.message import Result
+from waypost.store.sqlite import caps
 from waypost.store.sqlite.batch import EXPIRE_BODY, Batch
 
 SELECT_COUNTS = (
@@ -159,6 +160,8 @@ def end_recipients(
     batch = Batch(db, now_ms)
     queued = {number for (number,) in db.execute(SELECT_QUEUED, (message_id,))}
     results = [Result(n, state, code, text) for n in dict.fromkeys(numbers) if n in queued]
+    if len(results) == len(queued):
+        caps.unplan(db, now_ms, "q.message_id = ?", (message_id,))
     counts, gone = end(batch, message_id, results, keep, spooled=True)
     batch.flush()
     if not counts.queued:
