@@ -30,6 +30,8 @@ VARIANTS = {  # name: inline_wait, workers, first port
     "waypost-0": (0.0, 1, 12687),
     "waypost-http": (4.0, 1, 12787),
     "waypost-2": (4.0, 2, 12887),
+    "empty": (4.0, 1, 12987),  # these two are depth.py's
+    "deep": (4.0, 1, 13087),
 }
 READY_S = 20
 
@@ -65,7 +67,8 @@ def waypost(config: Path, *arguments: str) -> str:
 
 
 @contextmanager
-def serving(config: Path, http: int) -> Iterator[None]:
+def serving(config: Path, http: int) -> Iterator[int]:
+    """A relay that is ready; its process id."""
     command = [sys.executable, "-m", "waypost", "--config", str(config), "serve"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
     try:
@@ -78,7 +81,7 @@ def serving(config: Path, http: int) -> Iterator[None]:
                 if time.monotonic() > until or process.poll() is not None:
                     raise SystemExit("waypost serve did not come up") from None
                 time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)

@@ -4,8 +4,9 @@
 
 `early` answers before the commit, `unsynced` commits without a sync to disk, `normal` with
 SQLite's `synchronous=NORMAL`, `unsynced-folder` does not sync the name of a large body,
-`unadopted` leaves the claims of the dead, `unlogged` takes them over without a word. The only file
-here that reaches into Waypost.
+`unadopted` leaves the claims of the dead, `unlogged` takes them over without a word. Of several
+workers `unowned` lets each connect, `unrung` tells nobody of mail, `uncounted` counts sessions
+apart. The only file here that reaches into Waypost.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from typing import Any
 
 import apsw
 
+from waypost.app import App
 from waypost.cli.main import main
 from waypost.core.message import Acceptance, Committed
 from waypost.core.verdict import Settled
+from waypost.intake.bounds import SessionCaps
 from waypost.store import connect, spool
+from waypost.store.several.crew import Crew
+from waypost.store.several.owners import Owners
 from waypost.store.sqlite.batch import Batch
 from waypost.store.sqlite.engine import Engine
 from waypost.store.sqlite.leftover import dead
@@ -105,12 +110,41 @@ def unlogged() -> None:
     setattr(dead.Adopt, "run", silent)  # noqa: B010
 
 
+def unowned() -> None:
+    """Every worker takes every upstream for its own."""
+
+    def take(self: Owners, upstream_id: int) -> bool:
+        self._mine.add(upstream_id)
+        return True
+
+    setattr(Owners, "take", take)  # noqa: B010
+    setattr(Owners, "wanted", lambda _self, _upstream_id: True)  # noqa: B010
+
+
+def unrung() -> None:
+    """The owner of an upstream is not told of mail that another worker accepted."""
+    setattr(Crew, "tell_work", lambda *_: True)  # noqa: B010
+
+
+def uncounted() -> None:
+    """Each worker counts its own sessions alone."""
+
+    def caps(self: App) -> SessionCaps:
+        limits = self._config.limits
+        return SessionCaps(limits.sessions, limits.sessions_per_address)
+
+    setattr(App, "_caps", caps)  # noqa: B010
+
+
 if __name__ == "__main__":
     {
         "early": early,
         "normal": normal,
         "unadopted": unadopted,
+        "uncounted": uncounted,
         "unlogged": unlogged,
+        "unowned": unowned,
+        "unrung": unrung,
         "unsynced": unsynced,
         "unsynced-folder": unsynced_folder,
     }[sys.argv.pop(1)]()
