@@ -209,3 +209,37 @@ def test_dovecot_with_starttls_and_login(
         assert len(recording.to("bob@example.com")) == 1
     finally:
         dovecot.stop()
+
+
+def test_failover_is_told_and_ends_by_itself(
+    relay: Relay, recording: Recording, recording_server: RecordingServer
+) -> None:
+    recording_server.away()
+    relay.upstream("second", recording.port, "other@relay.test")
+    relay.upstream("main", recording_server.book.port, SENDER, "--fallback", "second")
+    relay.cli("account", "create", "acme", "--credits", "10")
+    key = relay.key("acme")
+    first = ident_of(relay.submit(key, mail(), ["ann@example.com"])[1])
+    wait_until(lambda: relay.message(first)["status"] == "sent", "the second upstream")
+    assert relay.submit(key, mail("bob@example.com"), ["bob@example.com"])[1].startswith("OK:")
+    assert [message.mail_from for message in recording.messages] == [SENDER, SENDER]
+    (shown,) = [up for up in relay.cli("upstream", "list") if up["name"] == "main"]
+    assert (shown["state"], shown["through"], shown["login"]) == ("failing", "second", "none")
+    assert shown["lastError"] == shown["reason"] != ""
+    assert shown["usedToday"] == 2
+    assert shown["lastSuccessAt"] is None
+    assert "second meanwhile" in relay.run("upstream", "list").stdout
+    assert relay.log.read_text().count("event=failover ") == 1
+    attempt = relay.message(first)["recipients"][0]["attempts"][-1]
+    assert (attempt["upstream"], attempt["code"]) == ("second", 250)
+
+    recording_server.start()
+    relay.cli("upstream", "resume", "main")
+    assert relay.submit(key, mail("eve@example.com"), ["eve@example.com"])[1].startswith("OK:")
+    assert len(recording_server.book.to("eve@example.com")) == 1
+    shown = relay.cli("upstream", "show", "main")
+    assert (shown["state"], shown["through"]) == ("ok", None)
+    assert shown["lastError"]
+    assert shown["lastSuccessAt"] is not None
+    assert relay.credits() == 7
+    relay.audit()

@@ -119,7 +119,7 @@ def _consented(call: Call, name: str, account: str | None, client: Any, flags: A
     used = client if client.client_id else None
     tell = out.note if call.json else out.line
     if flags["paste"]:
-        uri = flags["redirect_uri"] or f"http://{host}:{flags['redirect_port'] or 8_976}/"
+        uri = flags["redirect_uri"] or f"http://{host}:{flags['redirect_port'] or 8_976}"
         begun = deeds.begin(desk, name, uri, used, account=account)
         tell("Open this address in a browser, and consent:")
         tell(begun.url)
@@ -130,7 +130,7 @@ def _consented(call: Call, name: str, account: str | None, client: Any, flags: A
         code = code_in(pasted, begun.state)
     else:
         listener = Listener(flags["redirect_port"])
-        uri = f"http://{host}:{listener.port}/"
+        uri = f"http://{host}:{listener.port}"
         begun = deeds.begin(desk, name, uri, used, account=account)
         tell("Open this address in a browser on this machine, and consent:")
         tell(begun.url)
