@@ -14,7 +14,7 @@ import pytest
 
 OFTEN_NOT_IN_PATH = ("/usr/sbin", "/sbin", "/usr/lib/postfix/sbin")
 NODE = Path(__file__).parent / "node"
-NODE_PACKAGES = ("nodemailer", "axe-core")
+NODE_PACKAGES = ("nodemailer", "mailparser", "axe-core")
 
 
 def need(*programs: str) -> list[str]:
