@@ -44,6 +44,7 @@ SCREENS = {
     "queue": "/queue",
     "senders": "/senders",
     "integrations": "/integrations",
+    "integration": "/integrations/one?name=old-hosting",
     "integration-new": "/integrations/new",
     "domains": "/domains",
     "keys": "/keys",
