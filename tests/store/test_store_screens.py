@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from waypost.core import ident
 from waypost.store.connect import connect
+from waypost.store.keep import seen
 from waypost.store.keep.upkeep import Keep, Upkeep
 from waypost.store.migrate import open_migrated
 from waypost.store.read.book import Look
@@ -28,6 +30,8 @@ ROWS = 200
 STEPS_A_ROW = 60  # instructions of SQLite's machine, for a row of sixteen columns
 RARE = "rare@x.example"
 
+START_ID = ident.floor(START_MS + 60_000 * STEP_MS)
+
 FILL = """
 WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < :count - 1)
 INSERT INTO message (id, account_id, key_id, sender_id, channel, peer, from_address, subject,
@@ -42,6 +46,9 @@ INSERT INTO recipient (message_id, number, address, state)
 INSERT INTO queue (claim, sender_id, account_id, due, message_id)
  SELECT 0, sender_id, account_id, id >> 20, id FROM message WHERE queued;
 INSERT INTO account (id, name, created_at) VALUES (1, 'acme', 0), (2, 'other', 0);
+UPDATE message SET from_address = 'Odd@example.org', sender_id = 99, key_id = 77 WHERE id IN
+ (SELECT id FROM message WHERE account_id = 1 AND status = 'sent' AND id % 1000 = 111 LIMIT 120);
+UPDATE message SET sender_id = 98 WHERE subject IN ('Order 199999', 'Order 7');
 """
 
 
@@ -78,6 +85,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if statement.strip():
             db.execute(statement, values if ":count" in statement else ())
     db.execute("COMMIT")
+    look = Look(db)
+    while seen.note(look, START_MS + (MESSAGES - 500) * STEP_MS + seen.SETTLED_MS):
+        pass  # all but the newest 500: those are looked through
     db.close()
     return data
 
@@ -125,6 +135,13 @@ def expected(store: Counted, where: str, limit: int = -1) -> list[int]:
             Wanted(account_id=1, key_id=2, least=ident.floor(START_MS + 199_000 * STEP_MS)),
             f"account_id = 1 AND key_id = 2 AND id >= {ident.floor(START_MS + 199_000_000)}",
         ),
+        (Wanted(sender="odd@example.org"), "from_address = 'Odd@example.org'"),
+        (Wanted(sender="odd@example.org", account_id=1), "from_address = 'Odd@example.org'"),
+        (Wanted(sender="odd@example.org", account_id=2), "0"),
+        (Wanted(sender="odd@example.org", status="sent"), "from_address = 'Odd@example.org'"),
+        (Wanted(key_id=77), "key_id = 77"),
+        (Wanted(key_id=77, account_id=1, least=START_ID), f"key_id = 77 AND id >= {START_ID}"),
+        (Wanted(senders=frozenset({99, 98}), account_id=1), "sender_id IN (98, 99)"),
         (
             Wanted(senders=frozenset({3, 4}), below=ident.floor(START_MS + 500 * STEP_MS)),
             f"sender_id IN (3, 4) AND id < {ident.floor(START_MS + 500_000)}",
@@ -153,6 +170,34 @@ def test_a_search_says_how_far_it_came(store: Counted) -> None:
     found = store.ask(lambda look: search.messages(look, wanted, 50))
     assert found.rows == []
     assert found.below == found.searched == expected(store, "account_id = 1", search.WINDOW)[-1]
+
+
+def test_a_rare_sender_is_found_in_a_few_pages(store: Counted) -> None:
+    """Not in as many as the log has windows."""
+    pages, wanted = 0, Wanted(account_id=1, sender="odd@example.org")
+    got: list[int] = []
+    while True:
+        pages += 1
+        found: Found = store.ask(partial(search.messages, wanted=wanted, most=50))
+        got += [row.id for row in found.rows]
+        if found.below is None:
+            break
+        wanted = msgspec.structs.replace(wanted, below=found.below)
+    assert len(got) == 120
+    assert pages < 800  # a stretch of 300 messages for each of 120, not 200,000 in windows of 70
+
+
+def test_notes_go_with_the_log(tmp_path: Path) -> None:
+    db = open_migrated(tmp_path, create=True)
+    look = Look(db)
+    stretch = START_MS // seen.STRETCH_MS
+    for at in (0, 5):
+        look.run("INSERT INTO seen VALUES (1, 's', 1, ?)", (stretch + at,))
+    after = START_MS + seen.STRETCH_MS + DAY_MS * (30 + seen.MOST_DAYS)
+    assert seen.forget(look, after, 30 * DAY_MS) == 1
+    assert look.value("SELECT stretch FROM seen") == stretch + 5
+    assert seen.noted(look) == 0
+    db.close()
 
 
 def test_a_question_without_its_index_is_found_out(store: Counted) -> None:

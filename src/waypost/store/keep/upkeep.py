@@ -17,6 +17,7 @@ import msgspec
 from waypost.core import ident
 from waypost.store.connect import connect, transaction
 from waypost.store.idempotency import KEPT_MS
+from waypost.store.keep import seen
 from waypost.store.read.book import Look
 
 STEP_ROWS = 200
@@ -55,7 +56,7 @@ class Upkeep:
         db = connect(self._data)
         try:
             self._tally(db, now_ms // DAY_MS)
-            for part in (self._bodies, self._messages, self._rest):
+            for part in (self._bodies, self._messages, self._seen, self._rest):
                 gone: list[str] = []
                 with transaction(db):
                     done = part(Look(db), now_ms, gone)
@@ -94,13 +95,13 @@ class Upkeep:
     def _messages(self, look: Look, now_ms: int, gone: list[str]) -> int:
         until = now_ms - self._keep.log_ms
         below = ident.floor(min(until, now_ms - RATE_WINDOW_MS))
-        seen = look.tuples(
+        found = look.tuples(
             "SELECT id, account_id, recipients, charged, refunded, ended_at FROM message"
             " WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
             (self._walked, below, SCANNED_ROWS),
         )
         rows = 0
-        for number, account_id, recipients, charged, refunded, ended_at in seen:
+        for number, account_id, recipients, charged, refunded, ended_at in found:
             old = ended_at is not None and ended_at <= until
             if old and rows and rows + recipients > STEP_ROWS:
                 return rows
@@ -113,10 +114,13 @@ class Upkeep:
                     (charged, refunded, account_id),
                 )
                 _forget(look, number, gone)
-        if len(seen) < SCANNED_ROWS:
+        if len(found) < SCANNED_ROWS:
             self._walked = 0  # the next walk starts over
             return rows
-        return rows or len(seen)
+        return rows or len(found)
+
+    def _seen(self, look: Look, now_ms: int, _gone: list[str]) -> int:
+        return seen.note(look, now_ms) or seen.forget(look, now_ms, self._keep.log_ms)
 
     def _rest(self, look: Look, now_ms: int, gone: list[str]) -> int:
         done = 0

@@ -30,3 +30,14 @@ UPDATE account SET
 CREATE INDEX message_refunded ON message (account_id, status) WHERE refunded > 0;
 CREATE INDEX message_refunded_all ON message (status) WHERE refunded > 0;
 CREATE INDEX queue_account ON queue (account_id, message_id) WHERE claim = 0;
+
+-- In which stretches of time a sender ('s'), an address that mail was from ('f', in lower case) or a key ('k') had any
+-- message, for searches to pass over the others; account 0 is any. Written by the upkeep, up to the id in meta 'seen'. A stretch is store/keep/seen.STRETCH_MS.
+CREATE TABLE seen (
+    account_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    ref NOT NULL,
+    stretch INTEGER NOT NULL,
+    PRIMARY KEY (account_id, kind, ref, stretch)
+) WITHOUT ROWID;
+INSERT INTO meta VALUES ('seen', 0);

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from waypost.core import ident
 from waypost.core.lifecycle import Status
+from waypost.store.keep import seen
 from waypost.store.read.book import Look, Value
 from waypost.store.read.rows import RefusalRow
 from waypost.store.read.screens.tally import waiting_by
@@ -21,12 +23,16 @@ WINDOW = 70
 WIRE_MOST = 20
 """Messages being sent at this moment that a search for queued ones adds."""
 SENDERS_MOST = 100
+JUMPS = 24
+"""Stretches of time that a search passes over at once, for a sender or a key."""
 NEWEST = 2**63 - 1
 
 COLUMNS = (
     "m.id, m.account_id, m.key_id, m.sender_id, m.channel, m.from_address, m.subject, m.octets,"
     " m.status, m.recipients, m.queued, m.sent, m.failed, m.cancelled, m.charged, m.refunded"
 )
+Marks = list[tuple[str, int | str]]
+"""Kind and value, as the notes of stretches have them."""
 _ENDED_BADLY = frozenset({Status.FAILED, Status.PARTIAL, Status.CANCELLED})
 
 
@@ -89,15 +95,18 @@ class Found(msgspec.Struct, frozen=True):
 def messages(look: Look, wanted: Wanted, most: int) -> Found:
     """Up to `most` messages."""
     if wanted.to:
-        seen = _ids(
+        came_over = _ids(
             look,
             "SELECT message_id FROM recipient WHERE address = ? AND message_id >= ?"
             " AND message_id < ? ORDER BY message_id DESC LIMIT ?",
             (wanted.to, wanted.least, wanted.below, WINDOW),
         )
-        return _page(wanted, seen, _rows(look, list(dict.fromkeys(seen))), most)
+        return _page(wanted, came_over, _rows(look, list(dict.fromkeys(came_over))), most)
     if wanted.status == Status.QUEUED:
         return _queued(look, wanted, most)
+    marks = _marks(wanted)
+    if marks and wanted.status not in _ENDED_BADLY:
+        return _jumping(look, wanted, marks, most)
     found = _window(look, wanted)
     return _page(wanted, [row.id for row in found], found, most)
 
@@ -178,7 +187,7 @@ def senders_of(look: Look, account_id: int | None, upstream: str) -> frozenset[i
     return frozenset(row[0] for row in found)
 
 
-def _window(look: Look, wanted: Wanted) -> list[Entry]:
+def _window(look: Look, wanted: Wanted, most: int = WINDOW) -> list[Entry]:
     clauses, values = ["m.id >= ?", "m.id < ?"], [wanted.least, wanted.below]
     bound: list[Value] = []
     index = "NOT INDEXED" if wanted.account_id is None else "INDEXED BY message_account"
@@ -194,8 +203,62 @@ def _window(look: Look, wanted: Wanted) -> list[Entry]:
         Entry,
         f"SELECT {COLUMNS} FROM message m {index} WHERE {' AND '.join(clauses)}"
         " ORDER BY m.id DESC LIMIT ?",
-        [*bound, *values, WINDOW],
+        [*bound, *values, most],
     )
+
+
+def _marks(wanted: Wanted) -> Marks:
+    """By what the notes of stretches know what is wanted."""
+    if wanted.key_id is not None:
+        return [("k", wanted.key_id)]
+    if wanted.sender:
+        return [("f", wanted.sender)]
+    if wanted.senders is not None and len(wanted.senders) <= JUMPS:
+        return [("s", ref) for ref in sorted(wanted.senders)]
+    return []
+
+
+def _jumping(look: Look, wanted: Wanted, marks: Marks, most: int) -> Found:
+    """Goes from one stretch that has any to the next; what is not noted yet is a window first."""
+    noted = seen.noted(look)
+    if wanted.below > noted + 1:
+        fresh = msgspec.structs.replace(wanted, least=max(wanted.least, noted + 1))
+        rows = _window(look, fresh)
+        found = _page(fresh, [row.id for row in rows], rows, most)
+        if found.below is not None or noted < wanted.least:
+            return found
+        return Found(found.rows, noted + 1, noted + 1)
+    fitting: list[Entry] = []
+    below, left = wanted.below, WINDOW
+    for _ in range(max(1, JUMPS // len(marks))):
+        stretch = _stretch(look, wanted, marks, below)
+        start = 0 if stretch is None else ident.floor(stretch * seen.STRETCH_MS)
+        if stretch is None or ident.floor((stretch + 1) * seen.STRETCH_MS) <= wanted.least:
+            return Found(fitting, None, wanted.least)
+        top = min(below, ident.floor((stretch + 1) * seen.STRETCH_MS))
+        part = msgspec.structs.replace(wanted, least=max(wanted.least, start), below=top)
+        rows = _window(look, part, left)
+        page = _page(part, [row.id for row in rows], rows, most - len(fitting), window=left)
+        fitting += page.rows
+        left -= len(rows)
+        below = page.below if page.below is not None else part.least
+        if len(fitting) >= most or left <= 0 or page.below is not None:
+            break
+    return Found(fitting, below, below)
+
+
+def _stretch(look: Look, wanted: Wanted, marks: Marks, below: int) -> int | None:
+    """The last stretch before that id in which any of them had mail."""
+    last = ident.milliseconds(below - 1) // seen.STRETCH_MS
+    found = [
+        look.value(
+            "SELECT stretch FROM seen WHERE account_id = ? AND kind = ? AND ref = ?"
+            " AND stretch <= ? ORDER BY stretch DESC LIMIT 1",
+            (wanted.account_id or 0, kind, ref, last),
+        )
+        for kind, ref in marks
+    ]
+    return max((int(one) for one in found if one is not None), default=None)
 
 
 def _queued(look: Look, wanted: Wanted, most: int) -> Found:
@@ -217,22 +280,28 @@ def _queued(look: Look, wanted: Wanted, most: int) -> Found:
         for ident, account_id in wire
         if least <= ident < wanted.below and wanted.account_id in (None, account_id)
     ]
-    seen = sorted({*waiting, *sent_now}, reverse=True)
+    both = sorted({*waiting, *sent_now}, reverse=True)
     full = len(waiting) == WINDOW - WIRE_MOST
-    return _page(wanted, seen, _rows(look, seen), most, full=full)
+    return _page(wanted, both, _rows(look, both), most, full=full)
 
 
 def _page(
-    wanted: Wanted, seen: list[int], rows: list[Entry], most: int, *, full: bool | None = None
+    wanted: Wanted,
+    came_over: list[int],
+    rows: list[Entry],
+    most: int,
+    *,
+    full: bool | None = None,
+    window: int = WINDOW,
 ) -> Found:
-    """What fits of a window. `seen`: the ids it came over, newest first."""
+    """What fits of a window. `came_over`: the ids it holds, newest first."""
     if full is None:
-        full = len(seen) == WINDOW
+        full = len(came_over) == window
     fitting = [row for row in rows if wanted.fits(row)]
     if len(fitting) > most:
         shown = fitting[:most]
         return Found(shown, shown[-1].id, shown[-1].id)
-    below = seen[-1] if full and seen else None
+    below = came_over[-1] if full and came_over else None
     return Found(fitting, below, wanted.least if below is None else below)
 
 
