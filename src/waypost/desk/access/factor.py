@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b32decode
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
-from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.twofactor.hotp import HOTP
 
 from waypost.core.errors import Secret, UsageError, WrongState
 from waypost.desk.access import passwords
@@ -25,6 +24,9 @@ from waypost.store.manage.rows import update
 from waypost.store.read import access
 from waypost.store.read.access import MemberRow
 from waypost.store.read.book import Look
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.twofactor.hotp import HOTP
 
 KEY_OCTETS = 20  # RFC 4226 4: 160 bits
 DIGITS = 6
@@ -144,6 +146,10 @@ def _row(member_id: int) -> bytes:
 
 
 def _key(text: str) -> HOTP:
+    # Imported at the first code: commands that ask for none start in a third of the time.
+    from cryptography.hazmat.primitives.hashes import SHA1
+    from cryptography.hazmat.primitives.twofactor.hotp import HOTP
+
     return HOTP(b32decode(text), DIGITS, SHA1())
 
 
