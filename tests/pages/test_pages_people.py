@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from pages.test_pages_routes import CHANGING
+from pages.test_pages_routes import CHANGING, READING
 from pages.town import PASSWORD, PEOPLE, Town, invited
 from peers.person import Page, Person
 
@@ -194,3 +194,28 @@ def test_health(town: Town, path: str) -> None:
     assert "listen.http" in page.words and "add up" not in page.words
     whole = town.person("operator").submit(path)
     assert "the ledger and the queue add up" in whole.words
+
+
+def test_no_page_shows_what_is_anothers(town: Town) -> None:
+    """Every page that names a thing in its path, for a thing of the other account."""
+    objects = things_of(town, "other")
+    person = town.person("owner")
+    for route in READING:
+        if _PARAMETER.search(route.path):
+            path = _PARAMETER.sub(lambda found: str(objects[found[1]]), route.path)
+            assert person.get(path).status == 404, path
+            # The control: its own account sees it, or it is not kept any more.
+            own = town.person("stranger").get(path)
+            assert own.status in (200, 303) or "kept" in own.words, (path, own.words)
+
+
+def test_no_secret_is_in_the_log(town: Town) -> None:
+    """Passwords, sessions, links and keys that came by in these tests."""
+    person = town.person("developer")
+    key = key_in(person.submit("/keys", name="to look for"))
+    person.submit("/settings", "/settings/password", present="wrong", password="not this one 7")
+    told = town.relay.log.read_text() + town.person("operator").get("/settings/trail").text
+    cookies = [value for jar in town.cookies.values() for value in jar.values()]
+    for secret in (PASSWORD, key, "not this one 7", *cookies):
+        assert secret not in told
+    assert "change own password" not in told  # what was refused is no deed

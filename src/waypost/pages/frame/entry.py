@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from waypost.core.errors import Secret
 from waypost.desk.access import sessions
@@ -88,6 +89,8 @@ async def fields_of(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
         raise Failure(408, "INVALID_REQUEST", "The form did not come whole in time") from None
     except ValueError:
         raise Failure(400, "INVALID_REQUEST", "This form cannot be read") from None
+    except InternalServerException:  # so the framework says that the client went away
+        raise Failure(400, "INVALID_REQUEST", "The form did not come whole") from None
 
 
 def stranger(draft: Draft, login: Login) -> Ask:
