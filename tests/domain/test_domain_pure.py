@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from waypost.domain import tags
 from waypost.domain.answers import Answer, Status
+from waypost.domain.dkim import keys
 from waypost.domain.dmarc import record as records
 from waypost.domain.dmarc.walk import aligned, names, walk
 from waypost.domain.spf import mend, terms
@@ -196,3 +197,12 @@ def test_huge_records_are_read_in_no_time(size: int) -> None:
         mend.near_miss(text)
         tags.parse(text)
         records.near_miss(text)
+
+
+def test_nothing_odd_is_proposed() -> None:
+    """What a record holds is somebody's text, and a proposal is copied without a look."""
+    text = 'v=DMARC1; p=none; fo=\x1b[31m1; rua=mailto:\x1b@a.example,mailto:b@a.example; sp=no"ne'
+    value = "v=DMARC1; p=none; rua=mailto:b@a.example"
+    assert records.mended((text,), "postmaster@a.example") == value
+    assert mend.mended(["v=spf1 a:\x1b.example ip4:192.0.2.1 -all"]) == "v=spf1 ip4:192.0.2.1 -all"
+    assert keys.mended("v=DKIM1; n=\x1b[31m\\; p=AAAA") is None

@@ -9,6 +9,7 @@ import re
 
 import msgspec
 
+PLAIN = re.compile(r"[ -~]{1,2000}")  # a value that may be proposed to be published
 TAGS = 200  # of one list; more is nobody's record
 _TAG = re.compile(r"[ \t\r\n]*([A-Za-z][A-Za-z0-9_]*)[ \t\r\n]*=(.*)", re.DOTALL)
 

@@ -9,6 +9,7 @@ import ipaddress
 
 import msgspec
 
+from waypost.domain.spf import terms
 from waypost.upstream import detection, presets
 from waypost.upstream.presets import Preset
 
@@ -38,7 +39,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         address = self.address
         if address is not None:
             return f"ip{address.version}:{address}"
-        return f"a:{self.host}" if "." in self.host else ""
+        term = f"a:{self.host}"
+        return "" if terms.parse(f"{terms.VERSION} {term}").problems else term
 
     @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

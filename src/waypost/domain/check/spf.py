@@ -79,16 +79,16 @@ def _one(ask: Ask, domain: str, text: str, sources: tuple[Source, ...]) -> Spf:
         if allowed:
             notes.good(f"it allows {source.title}")
         elif allowed is None:
-            notes.unknown(f"whether it allows {source.title}: {why}")
+            notes.unknown(f"whether it allows {source.title}: {shown(why)}")
         elif not source.keeps_envelope(domain):
             notes.warning(
                 f"it does not name {source.title}, which sends under {source.preset.envelope}"
                 " unless told otherwise"
             )
         else:
-            notes.error(f"it does not allow {source.title} ({why})")
+            notes.error(f"it does not allow {source.title} ({shown(why)})")
     for failure in surveyed.failures:
-        notes.unknown(failure)
+        notes.unknown(shown(failure))
     notes.good(f"{surveyed.lookups} of {LOOKUPS} look-ups")
     publish = None
     if notes.faulty:
@@ -113,10 +113,12 @@ def _syntax(notes: Notes, record: terms.Record) -> None:
         elif ends.qualifier == "?":
             notes.warning(f"{ends.text} says nothing of other servers")
         if record.redirect is not None:
-            notes.warning(f"redirect={record.redirect} is never looked at beside {ends.text}")
+            notes.warning(
+                f"redirect={shown(record.redirect)} is never looked at beside {ends.text}"
+            )
         behind = record.directives[record.directives.index(ends) + 1 :]
         if behind:
-            notes.warning(f"{behind[0].text} stands behind {ends.text} and is never looked at")
+            notes.warning(f"{shown(behind[0].text)} stands behind {ends.text}, never looked at")
     elif record.redirect is None:
         notes.warning("it does not end in ~all or -all, so it says nothing of other servers")
     for directive in record.directives:

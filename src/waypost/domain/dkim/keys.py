@@ -143,7 +143,9 @@ def mended(text: str) -> str | None:
     values = tags.parse(fixed).values
     if "p" not in values:
         return None
-    values = {name: value for name, value in values.items() if name != "v"}
+    values = {n: v for n, v in values.items() if n != "v" and tags.PLAIN.fullmatch(v) is not None}
+    if "p" not in values:
+        return None
     values["p"] = re.sub(r"\s", "", values["p"])
     made = "; ".join(["v=DKIM1", *(f"{name}={value}" for name, value in values.items())])
     return made if made != text and not read(made).fault else None

@@ -130,7 +130,10 @@ def mended(texts: tuple[str, ...], reports_to: str, without: frozenset[str] = fr
         for name, value in record.tags.items():
             if name in ("p", "sp", "np") and name not in wrong:
                 policies.setdefault(name, []).append(value.lower())
-            elif name in KNOWN and name not in (*RETIRED, *wrong, *without, "v", "rua", "ruf"):
+            elif (
+                name in KNOWN - {*RETIRED, *wrong, *without, "v", "p", "sp", "np", "rua", "ruf"}
+                and tags.PLAIN.fullmatch(value) is not None
+            ):
                 values.setdefault(name, value)
         for name, reports in (("rua", record.rua), ("ruf", record.ruf)):
             mended_ = ",".join(filter(None, (_mended_uri(report) for report in reports)))
@@ -149,6 +152,8 @@ def _typed(text: str) -> str:
 
 
 def _mended_uri(report: Report) -> str:
+    if tags.PLAIN.fullmatch(report.text) is None:
+        return ""
     if report.domain:
         return re.sub(r"![0-9]+[kmgt]?$", "", report.text, flags=re.I)
     plain = re.sub(r"^(?:mailto:?|mail:|//)*", "", report.text.strip("<> "), flags=re.I)
