@@ -169,6 +169,10 @@ class Frame:
             self._streaming(rule, flow, LINES)
         )
 
+    async def aside(self, work: Callable[[], T]) -> T:
+        """For flows: what reads the store, in a thread of the screens."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
     async def slowly(self, work: Callable[[], T]) -> T:
         """For flows: what waits for other servers, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._slow, work)

@@ -9,6 +9,7 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
@@ -137,12 +138,12 @@ def _file(body: bytes, media_type: str, name: str) -> Answer:
 async def live(frame: Frame, ask: Ask) -> AsyncIterator[bytes]:
     """Server-sent events: rows for the top of the list, the oldest of them first."""
     try:
-        said, last = await asyncio.to_thread(_began, ask)
+        said, last = await frame.aside(partial(_began, ask))
         quiet = 0
         yield b": the log\n\n"
         while True:
             await asyncio.sleep(LIVE_S)
-            lines, last = await asyncio.to_thread(_news, ask, said, last)
+            lines, last = await frame.aside(partial(_news, ask, said, last))
             if lines:
                 quiet = 0
                 drawn = frame.draw(ask, "mail/live.html", {"lines": list(reversed(lines))})
