@@ -234,8 +234,11 @@ class Dispatcher:
             return False
         if sender.upstream_id == upstream_id:
             return True
-        courier = self._route(sender)
-        return courier is not None and courier.upstream.id == upstream_id
+        # What was claimed for the fallback goes there, though the first works again by now.
+        first, second = (self._couriers.get(ident) for ident in (sender.upstream_id, upstream_id))
+        if first is None or second is None or first.upstream.fallback_id != upstream_id:
+            return False
+        return self._failover.may(sender.id, second.upstream)
 
     def hold(self, parcel: Parcel, known: Trouble, upstream: Upstream) -> None:
         now_ms = self._clock.wall_ms()
