@@ -15,14 +15,17 @@ def lines(look: Look, account_id: int | None) -> list[QueueRow]:
     """Of every upstream with mail waiting, or in trouble; of one account's mail where that is
     said.
     """
-    mine = "" if account_id is None else " WHERE account_id = ?"
-    values: list[Value] = [] if account_id is None else [account_id]
+    mine = "" if account_id is None else " AND account_id = ?"
+    values: list[Value] = [] if account_id is None else [account_id, account_id]
     troubled = " OR u.state <> 'ok'" if account_id is None else ""
+    # Apart, for what nobody has claimed is then read in the order of its index: a million in a
+    # tenth of a second.
     return look.rows(
         QueueRow,
-        "WITH lane AS (SELECT sender_id, count(*) AS queued, sum(claim > 0) AS on_wire,"
-        " min(message_id) AS oldest, min(iif(claim = 0, due, NULL)) AS due"
-        f" FROM queue{mine} GROUP BY sender_id),"
+        "WITH lane AS (SELECT sender_id, count(*) AS queued, 0 AS on_wire,"
+        f" min(message_id) AS oldest, min(due) AS due FROM queue WHERE claim = 0{mine}"
+        " GROUP BY sender_id UNION ALL SELECT sender_id, count(*), count(*), min(message_id), NULL"
+        f" FROM queue WHERE claim > 0{mine} GROUP BY sender_id),"
         " w AS (SELECT s.upstream_id, sum(l.queued) AS queued, sum(l.on_wire) AS on_wire,"
         " min(l.oldest) AS oldest, min(l.due) AS due, max(s.held) AS held FROM lane l"
         " JOIN sender s ON s.id = l.sender_id GROUP BY s.upstream_id)"

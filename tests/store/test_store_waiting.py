@@ -1,0 +1,42 @@
+"""What waits, as it is counted for people: by upstream, in the order of the queue's own index."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from store.house import NOW_MS, House
+from waypost.store.connect import connect
+from waypost.store.contract import Lane
+from waypost.store.read import waiting
+from waypost.store.read.book import Look
+
+
+def test_lines_of_upstreams(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        store = house.first
+        house.account(2)
+        house.sender(2, "other@example.org")
+        house.change("UPDATE sender SET held = 'refused' WHERE id = 2")
+        first = house.acceptance()
+        await store.commit(first)
+        house.clock.ms += 5
+        for account_id in (1, 2, 2):
+            await store.commit(house.acceptance(account_id=account_id))
+        assert len(await store.claim(Lane(1, 2, 0), house.clock.ms, 1)) == 1
+        db = connect(house.data, readonly=True)
+        try:
+            (line,) = waiting.lines(Look(db), None)
+            assert (line.upstream, line.queued, line.on_wire) == ("main", 4, 1)
+            assert (line.oldest, line.due, line.held) == (first.id, NOW_MS, "")
+            (line,) = waiting.lines(Look(db), 2)
+            assert (line.queued, line.on_wire, line.due) == (2, 1, NOW_MS + 5)
+        finally:
+            db.close()
+
+    async def whole() -> None:
+        house = House(tmp_path / "data")
+        await story(house)
+        await house.close()
+
+    asyncio.run(whole())
