@@ -112,8 +112,8 @@ def _hand() -> Hand:
 
     context = click.get_current_context()
     deed = context.command_path.partition(" ")[2]
-    named = {p.name or "" for p in context.command.params if isinstance(p, click.Argument)}
-    given = [str(context.params[name]) for name in sorted(named) if context.params.get(name)]
+    named = [p.name or "" for p in context.command.params if isinstance(p, click.Argument)]
+    given = [str(context.params[name]) for name in named if context.params.get(name)]
     account = context.params.get("account")
     if account is None and deed.split(" ")[0] in ("account", "credits"):
         account = context.params.get("name") or context.params.get("account")
