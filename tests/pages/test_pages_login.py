@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -171,3 +172,19 @@ def test_pages_ask_nothing_of_other_places(town: Town) -> None:
         page = town.person("operator").get(path).text
         assert not re.findall(r'(?:src|action|srcset)="(?:https?:)?//', page)
         assert not re.findall(r"<script(?![^>]*\ssrc=)|\son\w+=|\sstyle=|<style", page)
+
+
+def test_a_crowd_of_logins_is_turned_away(town: Town) -> None:
+    """And who is in already is served meanwhile, since they do not wait for the same threads."""
+    person = town.nobody()
+    token = person.get("/login").token
+    people = [
+        Person(town.relay.http, {"X-Forwarded-For": f"198.51.100.{n}"}, dict(person.cookies))
+        for n in range(90)
+    ]
+    form = {"email": "crowd@acme.test", "password": "not the password"}
+    with ThreadPoolExecutor(len(people)) as pool:
+        asked = [pool.submit(each.post, "/login", token, **form) for each in people]
+        assert town.person("owner").get("/settings").status == 200
+        told = {future.result().status for future in asked}
+    assert told <= {400, 429, 503} and 503 in told

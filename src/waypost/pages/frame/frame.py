@@ -46,6 +46,8 @@ from waypost.web import Failure
 
 THREADS = 8  # screens that run at once; more wait
 SLOW_THREADS = 4  # of those that wait for other servers
+HASHING_THREADS = 2  # of strangers who log in: a hash takes 46 MiB and a core
+HASHING_MOST = 64  # strangers that wait for one; more are turned away
 STREAMS = 200  # open at once
 STREAM_S = 300.0  # then the browser asks again, and is guarded again
 FORM_OCTETS = 1 << 20
@@ -80,12 +82,14 @@ class Frame:
         self._templates = environment(self.assets)
         self._threads = ThreadPoolExecutor(THREADS, "pages")
         self._slow = ThreadPoolExecutor(SLOW_THREADS, "pages-slow")
+        self._hashing = ThreadPoolExecutor(HASHING_THREADS, "pages-hashing")
+        self._strangers = 0
         self._streams = 0
 
     def close(self) -> None:
         """Ends the streams; screens that run finish."""
         self.stopping.set()
-        for pool in (self._threads, self._slow):
+        for pool in (self._threads, self._slow, self._hashing):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def get(
@@ -224,8 +228,17 @@ class Frame:
         return handler
 
     async def _run(self, rule: Rule, screen: Screen, ask: Ask) -> Answer:
-        pool = self._slow if rule.slow else self._threads
-        return await asyncio.get_running_loop().run_in_executor(pool, screen, ask)
+        loop = asyncio.get_running_loop()
+        if not (rule.open and rule.deed):
+            pool = self._slow if rule.slow else self._threads
+            return await loop.run_in_executor(pool, screen, ask)
+        if self._strangers >= HASHING_MOST:
+            raise Failure(503, "UNAVAILABLE", "Too many people log in just now: try again")
+        self._strangers += 1
+        try:
+            return await loop.run_in_executor(self._hashing, screen, ask)
+        finally:
+            self._strangers -= 1
 
     async def _let_in(self, request: Request[Any, Any, Any], rule: Rule, login: Login) -> Ask:
         self.loop = asyncio.get_running_loop()
