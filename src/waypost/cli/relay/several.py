@@ -21,7 +21,8 @@ from waypost.intake.auth import guesses_octets
 from waypost.intake.bounds import shared_octets
 from waypost.listeners import bind_each, places
 from waypost.seat import Seat
-from waypost.store.locks import hold_parent, hold_serve
+from waypost.store.connect import Paths
+from waypost.store.locks import held, hold_parent, hold_serve
 from waypost.store.migrate import open_migrated
 from waypost.store.several.crew import Crew, Ground
 from waypost.store.several.turn import Turn
@@ -31,6 +32,8 @@ from waypost.workers import Parent
 def serve_several(config: Config, read: Callable[[], Config], as_json: bool = False) -> int:
     """Until SIGTERM; the exit code. Raises what keeps it from starting."""
     clock = SystemClock()
+    if held(Paths(config.data).lock("serve")):
+        hold_serve(config.data)  # says who is there, which a taken port would not
     sockets = bind_each(config, config.workers)  # ports below 1024 are root's to bind
     serve_as_owner(config.data)
     app.make_data(config.data)
