@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,10 +46,14 @@ class Postfix:
     def __init__(self, folder: Path, settings: Mapping[str, str], sasl: str = "") -> None:
         _, program = need("root", "master")
         self.folder = folder
-        self.config, self.queue, data = (folder / n for n in ("config", "queue", "data"))
+        # Its sockets are in the queue's folder, and the path of a socket has 107 octets at most.
+        short = Path(tempfile.mkdtemp(prefix="postfix-"))
+        self._short = short
+        self.config, self.queue, data = folder / "config", short / "queue", folder / "data"
+        folder.mkdir(parents=True, exist_ok=True)
         for each in (self.config, self.queue, data):
             each.mkdir(parents=True)
-        for parent in [folder, *folder.parents][: len(folder.parts) - 2]:
+        for parent in [short, folder, *folder.parents][: len(folder.parts) - 1]:
             parent.chmod(parent.stat().st_mode | 0o755)  # its daemons are not root
         shutil.chown(data, "postfix", "postfix")
         self.maillog = folder / "maillog"
@@ -108,6 +113,7 @@ class Postfix:
 
     def stop(self) -> None:
         self._process.stop()
+        shutil.rmtree(self._short, ignore_errors=True)
 
 
 def relayhost_settings(port: int, key: str) -> dict[str, str]:
