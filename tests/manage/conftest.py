@@ -71,8 +71,8 @@ def whole(house: Relay) -> Iterator[Manager]:
 
 @pytest.fixture(scope="session")
 def accounts(house: Relay) -> list[str]:
-    """Two accounts, each with credits."""
-    for name in ("ann", "bob"):
+    """Two accounts with credits; what is bob's comes first where the store has an order."""
+    for name in ("bob", "ann"):
         house.cli("account", "create", name, "--credits", "1000")
     return ["ann", "bob"]
 
