@@ -293,6 +293,21 @@ def _until(stream: http.client.HTTPConnection, word: str) -> str:
             event += line
 
 
+def test_a_live_line_moves_on(town: Town, log: Sent) -> None:
+    """What came as queued comes again once it has ended."""
+    stream = _live(town.person("read-only"), "")
+    try:
+        town.upstream.answers["DATA"] = "451 4.3.0 not now"
+        _, text = town.relay.submit(log.key, mail("mov@example.com"), ["mov@example.com"])
+        town.upstream.answers.clear()
+        assert ">queued<" in _until(stream, "mov@example.com")
+        done = town.person("developer").submit("/logs", f"/logs/{ident_of(text)}/retry")
+        assert done.status == 303
+        assert ">sent<" in _until(stream, ident_of(text))
+    finally:
+        stream.close()
+
+
 def test_the_queue_by_upstream(town: Town, log: Sent) -> None:
     operator = town.person("operator")
     done = operator.submit("/integrations", "/queue/pause", upstream="main", account="")

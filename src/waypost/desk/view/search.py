@@ -6,7 +6,7 @@ it says how far back it came, and goes on from there. Knows nothing of HTML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from waypost.core import ident
 from waypost.core.errors import UsageError
@@ -83,6 +83,14 @@ def newer(desk: Desk, after: str, *, account: str | None) -> list[LogLine]:
     with desk.reading() as look:
         behind = number_of(after, "after")
         return list(_lines(look, search.newer(look, asker(look, account), behind, PAGE)))
+
+
+def again(desk: Desk, ids: Sequence[str], *, account: str | None) -> list[LogLine]:
+    """These messages as they are now, those of the account that are still there."""
+    with desk.reading() as look:
+        owner = asker(look, account)
+        rows = search.rows(look, [number_of(one, "id") for one in ids[:PAGE]])
+        return list(_lines(look, [row for row in rows if owner in (None, row.account_id)]))
 
 
 def newest(desk: Desk, *, account: str | None) -> str:

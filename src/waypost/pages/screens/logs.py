@@ -26,6 +26,7 @@ from waypost.pages.frame.frame import Frame
 
 LIVE_S = 1.0  # between looks for new messages, while a page is open
 BEAT_LOOKS = 15  # looks without news after which something is sent all the same
+WATCHED_MOST = 20  # lines of a live page that are looked at until they end
 BULK_MOST = 200
 FORMULA = "=+-@\t\r\n\0＝＋－＠"
 """What a spreadsheet may take for the beginning of a formula, in full width too (OWASP)."""
@@ -139,11 +140,17 @@ async def live(frame: Frame, ask: Ask) -> AsyncIterator[bytes]:
     """Server-sent events: rows for the top of the list, the oldest of them first."""
     try:
         said, last = await frame.aside(partial(_began, ask))
-        quiet = 0
+        quiet, open_ = 0, dict[str, str]()
         yield b": the log\n\n"
         while True:
             await asyncio.sleep(LIVE_S)
             lines, last = await frame.aside(partial(_news, ask, said, last))
+            if open_:
+                lines = await frame.aside(partial(_moved, ask, open_)) + lines
+            for line in lines:
+                open_.pop(line.id, None)
+                if line.queued and len(open_) < WATCHED_MOST:
+                    open_[line.id] = line.status
             if lines:
                 quiet = 0
                 drawn = frame.draw(ask, "mail/live.html", {"lines": list(reversed(lines))})
@@ -164,6 +171,12 @@ def _news(ask: Ask, said: Terms, last: str) -> tuple[list[LogLine], str]:
     if not lines:
         return [], last
     return search.fits(ask.desk, said, account=ask.account, lines=lines), lines[-1].id
+
+
+def _moved(ask: Ask, watched: dict[str, str]) -> list[LogLine]:
+    """Those of the lines shown as queued that have ended since."""
+    found = search.again(ask.desk, list(watched), account=ask.account)
+    return [line for line in found if not line.queued]
 
 
 def event(name: str, text: str, ident: str) -> bytes:

@@ -15,9 +15,13 @@
         const part = document.createElement("template");
         part.innerHTML = event.data;
         for (const row of [...part.content.querySelectorAll("tr[data-id]")].reverse()) {
-          if (lines.querySelector(`[data-id="${CSS.escape(row.dataset.id)}"]`)) continue;
+          const shown = lines.querySelector(`[data-id="${CSS.escape(row.dataset.id)}"]`);
           row.classList.add("fresh");
-          lines.prepend(row);
+          if (shown) {
+            const box = row.querySelector("input"), was = shown.querySelector("input");
+            if (box && was) box.checked = was.checked;
+            shown.replaceWith(row);
+          } else lines.prepend(row);
           row.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true }));
         }
         const shown = all("tr[data-id]", lines);

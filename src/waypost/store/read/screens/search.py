@@ -101,7 +101,7 @@ def messages(look: Look, wanted: Wanted, most: int) -> Found:
             " AND message_id < ? ORDER BY message_id DESC LIMIT ?",
             (wanted.to, wanted.least, wanted.below, WINDOW),
         )
-        return _page(wanted, came_over, _rows(look, list(dict.fromkeys(came_over))), most)
+        return _page(wanted, came_over, rows(look, list(dict.fromkeys(came_over))), most)
     if wanted.status == Status.QUEUED:
         return _queued(look, wanted, most)
     marks = _marks(wanted)
@@ -282,7 +282,7 @@ def _queued(look: Look, wanted: Wanted, most: int) -> Found:
     ]
     both = sorted({*waiting, *sent_now}, reverse=True)
     full = len(waiting) == WINDOW - WIRE_MOST
-    return _page(wanted, both, _rows(look, both), most, full=full)
+    return _page(wanted, both, rows(look, both), most, full=full)
 
 
 def _page(
@@ -309,8 +309,8 @@ def _ids(look: Look, sql: str, values: Sequence[Value]) -> list[int]:
     return [row[0] for row in look.tuples(sql, values)]
 
 
-def _rows(look: Look, ids: Sequence[int]) -> list[Entry]:
-    """In the order of the ids."""
+def rows(look: Look, ids: Sequence[int]) -> list[Entry]:
+    """The messages of these ids, in the order of the ids."""
     if not ids:
         return []
     marks = ",".join("?" * len(ids))
