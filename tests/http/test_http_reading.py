@@ -59,6 +59,12 @@ def test_retry(client: Client, book: Recording) -> None:
     ident = client.send().data["messageId"]
     book.answers.clear()
     assert client.post(f"{MESSAGES}/{ident}/retry").status == 200
+    book.answers["RCPT"] = "550 5.1.1 no such user"
+    assert client.send(to="gone@example.com").status == 502
+    ended = next(row for row in client.get(MESSAGES).data if row["status"] == "failed")
+    for deed in ("retry", "cancel"):
+        refused = client.post(f"{MESSAGES}/{ended['id']}/{deed}")
+        assert (refused.status, refused.code) == (409, "WRONG_STATE")
 
 
 def test_account_and_refusals(client: Client, account: str) -> None:

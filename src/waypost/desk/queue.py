@@ -41,7 +41,8 @@ def retry(desk: Desk, message: str, *, account: str | None = None) -> MessageVie
         row = logs.found(look, message, account)
         if not row.queued:
             raise WrongState(
-                f"the message has ended ({row.status}): nothing of it is left to retry"
+                f"the message has ended ({row.status}): nothing of it is left to retry; to send it"
+                " again is to send a new message"
             )
         now = desk.clock.wall_ms()
         rows.message_due_now(look, row.id, now)
