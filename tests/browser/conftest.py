@@ -12,8 +12,9 @@ from browser.window import chromium
 from peers.need import need
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Ends with its module: while Playwright's loop stands, no test could run a loop of its own."""
     need("chromium")
     with chromium() as made:
         yield made
