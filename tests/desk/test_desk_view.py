@@ -14,7 +14,8 @@ import pytest
 from desk.conftest import NOW_MS, PlainSealer, StandingClock
 from waypost.core import ident
 from waypost.core.errors import NotFound, UsageError
-from waypost.desk import senders, upstreams
+from waypost.desk import accounts, keys, logs, senders, statement, upstreams
+from waypost.desk.access import members, trail
 from waypost.desk.office import Desk
 from waypost.desk.view import message, overview, search, waiting
 from waypost.desk.view.terms import Terms, read, time_ms
@@ -71,9 +72,9 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     db = open_migrated(data, create=True)
     values = {"count": MESSAGES, "start": START_MS, "step": STEP_MS}
     db.execute("BEGIN")
-    for statement in FILL.split(";\n"):
-        if statement.strip():
-            db.execute(statement, values if ":count" in statement else ())
+    for step in FILL.split(";\n"):
+        if step.strip():
+            db.execute(step, values if ":count" in step else ())
     db.execute("COMMIT")
     db.close()
     key_file = data / "sealing.keys"
@@ -119,6 +120,14 @@ PAGES: dict[str, Page] = {
     ),
     "senders": lambda desk, account: senders.list_(desk, account=account, limit=20),
     "integrations": lambda desk, account: upstreams.list_(desk, account=account, limit=20),
+    "keys": lambda desk, account: keys.list_(desk, account=account, limit=100),
+    "credits": lambda desk, account: statement.show(desk, account or "acme", limit=50),
+    "older credits": lambda desk, account: statement.show(desk, account or "acme", cursor=90_000),
+    "account": lambda desk, account: statement.recipients_today(desk, account or "acme"),
+    "members": lambda desk, account: members.list_(desk, account=account, limit=100),
+    "trail": lambda desk, account: trail.list_(desk, account=account, limit=101),
+    "accounts": lambda desk, account: accounts.list_(desk, 100),
+    "first message": lambda desk, account: logs.list_(desk, account=account, limit=1),
 }
 SEARCHES = (
     "status:failed", "status:queued", "status:sent", "status:cancelled", "to:p3@example.net",
