@@ -76,8 +76,19 @@ def hold_serve(data: Path) -> Lock:
     """For the one relay of a data directory. Raises `StoreAway` if there is one already."""
     lock = take(Paths(data).lock("serve"))
     if lock is None:
-        raise StoreAway(f"a relay is running already on {data}; one data directory is one relay's")
+        raise _running(data)
     return lock
+
+
+def refuse_second(data: Path) -> None:
+    """Raises `StoreAway` if there is a relay already; makes nothing. For who is about to take its
+    ports: that they are taken would be the lesser truth."""
+    if held(Paths(data).lock("serve")):
+        raise _running(data)
+
+
+def _running(data: Path) -> StoreAway:
+    return StoreAway(f"a relay is running already on {data}; one data directory is one relay's")
 
 
 def hold_parent(data: Path) -> Lock:

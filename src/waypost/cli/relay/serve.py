@@ -25,7 +25,7 @@ from waypost.config import Config, load, needs_restart
 from waypost.core.errors import WaypostError
 from waypost.listeners import Sockets, bind, pages_at
 from waypost.seat import Seat
-from waypost.store.locks import outlive_orphans
+from waypost.store.locks import outlive_orphans, refuse_second
 from waypost.workers import BROKEN, SIGNALS
 
 ORPHAN_S = 8.0  # for what is on the wire when the parent is gone: somebody waits to start anew
@@ -44,6 +44,7 @@ def serve(call: Call, workers: int | None) -> int:
 
     config = read()
     outlive_orphans(config.data)
+    refuse_second(config.data)
     if config.workers > 1:
         from waypost.cli.relay.several import serve_several
 
