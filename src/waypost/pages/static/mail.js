@@ -129,10 +129,12 @@
     const sender = form.elements.sender, found = document.getElementById("detected");
     if (sender && preset.dataset.detect) sender.addEventListener("change", async () => {
       if (!/^[^@\s]+@[^@\s]+\.[^@\s]+$/.test(sender.value)) return;
-      const user = form.elements.username;
-      if (user && !user.value && user !== document.activeElement) set("username", sender.value);
-      const name = form.elements.name;
-      if (name && !name.value && name !== document.activeElement) set("name", sender.value.split("@")[1]);
+      // After the focus has moved: what is about to be typed into is left alone.
+      setTimeout(() => {
+        const [local, domain] = [sender.value, sender.value.split("@")[1]];
+        for (const [field, text] of [[form.elements.username, local], [form.elements.name, domain]])
+          if (field && !field.value && field !== document.activeElement) field.value = text;
+      }, 0);
       if (form.elements.host.value) return;
       found.textContent = "Looking up the provider…";
       try {
