@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from waypost.core import ident
+from waypost.store import migrate as migrating
 from waypost.store.connect import connect
 from waypost.store.keep import seen
 from waypost.store.keep.upkeep import Keep, Upkeep
@@ -256,4 +257,30 @@ def test_more_accounts_than_are_added_up_at_once(tmp_path: Path) -> None:
     assert tally.now(look, None, 100).accepted == 0
     Upkeep(tmp_path, Keep(log_ms=DAY_MS, refusals_ms=DAY_MS)).step(100 * DAY_MS)
     assert tally.now(look, None, 100).accepted == many
+    db.close()
+
+
+def test_an_older_store_is_counted_when_it_is_migrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = [step for step in migrating.steps() if step[0] < 8]
+    with monkeypatch.context() as older:
+        older.setattr(migrating, "steps", lambda: plan)
+        db = open_migrated(tmp_path, create=True)
+        db.execute(
+            "INSERT INTO account (id, name, created_at, gone_charged, gone_refunded)"
+            " VALUES (1, 'acme', 0, 10, 4), (2, 'new', 0, 0, 0)"
+        )
+        db.execute(
+            "INSERT INTO message (id, account_id, sender_id, channel, peer, from_address, subject,"
+            " smtp_message_id, digest, octets, eight_bit, null_sender, status, recipients, queued,"
+            " sent, failed, cancelled, charged, refunded) VALUES (1 << 40, 1, 1, 'smtp', '', 'a@b',"
+            " '', '', x'00', 1, 0, 0, 'queued', 7, 1, 3, 2, 1, 7, 3)"
+        )
+        db.close()
+    db = open_migrated(tmp_path)
+    look = Look(db)
+    assert tally.now(look, 1, 20_000) == tally.Sums(0, 17, 6 + 3, 4 + 2, 1)
+    assert tally.now(look, 1, 20_000).queued == 1
+    assert tally.now(look, 2, 20_000) == tally.Sums(0, 0, 0, 0, 0)
     db.close()
