@@ -231,6 +231,20 @@ def test_what_is_too_old_fails_whoever_it_waits_for(tmp_path: Path) -> None:
     run(tmp_path / "data", story)
 
 
+def test_what_is_too_old_gives_back_the_days_it_was_planned_for(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        store = house.first
+        house.change("UPDATE sender SET daily_cap = 2 WHERE id = 1")
+        for _ in range(7):
+            await store.commit(house.acceptance())
+        planned = "SELECT sum(used) FROM place WHERE scope IN ('S', 'U') AND day > ?"
+        assert house.one(planned, NOW_MS // DAY_MS) == 2 * 5
+        await store.expire(NOW_MS + WEEK_MS, WEEK_MS)
+        assert house.one(planned, NOW_MS // DAY_MS) == 0
+
+    run(tmp_path / "data", story)
+
+
 def test_a_long_queue_is_looked_through_page_by_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,11 @@ class Batch:
         if last is not None and day > last:
             self._last_days[scope, scope_id] = day
 
+    def forget_places(self) -> None:
+        """They were changed past this batch; what it had changed itself was flushed."""
+        self._places.clear()
+        self._last_days.clear()
+
     def last_day(self, scope: str, scope_id: int) -> int:
         """The last day that any place was counted for; 0 is none."""
         found = self._last_days.get((scope, scope_id))

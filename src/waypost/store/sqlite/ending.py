@@ -106,6 +106,9 @@ def end_waiting(
     that nothing needs any more.
     """
     sender_id, account_id, _, message_id = key
+    batch.flush()
+    caps.unplan(batch.db, batch.now_ms, "q.message_id = ?", (message_id,))
+    batch.forget_places()
     numbers: list[Any] = batch.db.execute(SELECT_QUEUED, (message_id,)).fetchall()
     results = tuple(Result(number, State.FAILED, code, text) for (number,) in numbers)
     gone = None
