@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,11 +57,9 @@ class Client:
         sent = {name: value for name, value in sent.items() if value}
         if self._kept is None:
             self._kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            self._kept.request(method, path, body, sent)
-        except (OSError, http.client.HTTPException):  # it was kept for longer than a server does
-            self._kept.close()
-            self._kept.request(method, path, body, sent)
+        if self._kept.sock is not None and select.select([self._kept.sock], [], [], 0)[0]:
+            self._kept.close()  # it was kept for longer than a server does: this is its end
+        self._kept.request(method, path, body, sent)
         got = self._kept.getresponse()
         octets = got.read()
         assert got.getheader("content-type") == "application/json", octets
