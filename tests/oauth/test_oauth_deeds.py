@@ -169,6 +169,40 @@ def test_a_token_is_renewed_when_its_time_comes(
     assert len(tokens.book.grants("refresh_token")) == 1
 
 
+def test_a_rotated_token_is_kept_though_nobody_waits_any_more(
+    desk: Desk, tokens: TokenServer, clock: MovedClock
+) -> None:
+    """A stop cancels connections that are being opened: the server may have answered by then."""
+    up = connected(desk, tokens)
+    clock.ms += 3_600_000
+    vault = DeskVault(desk)
+
+    async def play() -> None:
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def ask(_url: str, _form: dict[str, str]) -> tuple[int, bytes]:
+            asked.set()
+            await answered.wait()
+            return 200, b'{"access_token":"new","refresh_token":"rotated","expires_in":3600}'
+
+        one = asyncio.ensure_future(Tokens(vault, clock, ask).token(up))
+        await asked.wait()
+        one.cancel()
+        await asyncio.sleep(0)
+        assert vault.lock(up.id) is None  # nobody asks with the old one meanwhile
+        answered.set()
+        with pytest.raises(asyncio.CancelledError):
+            await one
+        free = vault.lock(up.id)
+        assert free is not None
+        free.close()
+
+    asyncio.run(play())
+    grant = vault.load(up.id)
+    assert grant is not None
+    assert (grant.access_token, grant.refresh_token) == ("new", "rotated")
+
+
 @pytest.mark.parametrize(
     ("answer", "scope"),
     [

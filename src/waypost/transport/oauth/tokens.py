@@ -111,6 +111,21 @@ class Tokens:
             await asyncio.sleep(TURN_S)
         else:
             raise TokenAway("another process has been renewing the token for too long")
+        renewal = asyncio.ensure_future(self._locked(lock, upstream, refused))
+        try:
+            return await asyncio.shield(renewal)
+        except asyncio.CancelledError:
+            # At a stop, say. The server may have rotated the refresh token already: what it answers
+            # is kept first, with the lock held, so that nobody asks with the old one.
+            await asyncio.wait({renewal})
+            if not renewal.cancelled():
+                renewal.exception()
+            raise
+
+    async def _locked(
+        self, lock: Lock, upstream: Upstream, refused: Secret | None
+    ) -> tuple[Secret, bool]:
+        ident = upstream.id
         try:
             await self._keep(ident)
             grant = await asyncio.to_thread(self._opened, upstream)
