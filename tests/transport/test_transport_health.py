@@ -366,6 +366,47 @@ def test_a_first_that_takes_no_mail_is_tried_with_one_while_the_second_carries(
     asyncio.run(play())
 
 
+def test_a_failover_is_told_each_time_and_no_probe_ends_it(tmp_path: Path) -> None:
+    """Also where another worker gives the first its mail: only the health tells of that."""
+
+    async def play() -> None:
+        server = Scripted({"dot": "drop"})
+        async with Scripted() as other, rig(server, tmp_path) as held:
+            held.store.add_upstream(make_upstream(other.port, id=2, name="second"))
+            held.edit(fallback_id=2)
+
+            def told() -> int:
+                return sum(event.kind == "upstream.failover" for event in held.store.events)
+
+            async def state(health: Health) -> None:
+                known = held.store.settings[1]
+                held.store.add_upstream(msgspec.structs.replace(known, health=health))
+                held.dispatcher.stirred()
+                await until(lambda: held.dispatcher.health[1] is health.state)
+
+            async def carried(count: int) -> None:
+                held.store.put()
+                held.dispatcher.stirred()
+                await until(lambda: len(other.got) == count)
+
+            await held.dispatcher.start()
+            await state(Health(FAILING, "quota", 1, held.clock.ms + HOUR_MS))
+            await carried(1)
+            await until(lambda: told() == 1)
+            held.store.put()
+            held.later(HOUR_MS)  # tries the first, which loses it
+            await until(lambda: len(held.store.records) == 2)
+            await carried(2)
+            assert told() == 1
+            await state(Health())
+            await asyncio.sleep(0.02)
+            await state(Health(FAILING, "quota", 1, held.clock.ms + HOUR_MS))
+            await carried(3)
+            await until(lambda: told() == 2)
+
+    asyncio.run(play())
+
+
 def test_a_quiet_upstream_is_logged_in_to_once_a_day(tmp_path: Path) -> None:
     async def play() -> None:
         server = Scripted()

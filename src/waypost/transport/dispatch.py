@@ -308,6 +308,7 @@ class Dispatcher:
         now_ms = self._clock.wall_ms()
         self._planned_ms = now_ms + TICK_MS
         self._review(now_ms)
+        self._failover.review(self._couriers)
         mine = [courier for courier in self._couriers.values() if self._ours(courier)]
         for courier in mine:
             courier.tick(now_ms)
@@ -380,8 +381,6 @@ class Dispatcher:
                 reason = first.waits()[0]
                 now_ms = self._clock.wall_ms()
                 self._failover.begun(first.upstream, reason, courier.upstream, now_ms)
-        elif courier.upstream.fallback_id is not None:
-            self._failover.over(courier.upstream)
         courier.add(parcel)
 
     def _courier_for(self, sender: Sender, now_ms: int) -> Courier | None:

@@ -6,10 +6,13 @@ asked for it again until it is edited. Knows nothing of when the first can take 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from waypost import log
 from waypost.core.event import Event, Kind
 from waypost.core.upstream import Upstream
 from waypost.store.contract import RelayStore
+from waypost.transport.courier import Courier
 from waypost.transport.flow.records import Records
 
 REFUSALS_MOST = 10_000  # remembered; the oldest are asked again
@@ -55,7 +58,17 @@ class Failover:
         )
         self._records.keep(lambda: self._store.announce(first.id, event))
 
-    def over(self, first: Upstream) -> None:
-        """A message of the first's is given to the first."""
-        if self._active and (second := self._active.pop(first.id, None)) is not None:
-            log.get("transport").info("failover_over", upstream=first.name, was_through=second)
+    def review(self, couriers: Mapping[int, Courier]) -> None:
+        """Ends what is over: the first takes mail again, or is gone.
+
+        Its health says so. Its own mail may be another worker's to give, and one message that tries
+        it ends nothing.
+        """
+        for first_id in list(self._active):
+            first = couriers.get(first_id)
+            if first is not None and not first.able:
+                continue
+            second = self._active.pop(first_id)
+            if first is not None:
+                name = first.upstream.name
+                log.get("transport").info("failover_over", upstream=name, was_through=second)
