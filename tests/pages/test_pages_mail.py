@@ -227,6 +227,20 @@ def test_send_again_is_a_new_message(town: Town, log: Sent) -> None:
     relay.audit()
 
 
+def test_send_again_goes_to_its_own_recipients_alone(town: Town, log: Sent) -> None:
+    """An MTA's key: the header names a list, the envelope one of its members."""
+    key = str(town.relay.key("acme", "--name", "mta", "--recipients", "envelope"))
+    town.upstream.answers["DATA"] = "451 4.3.0 not now"
+    _, text = town.relay.submit(key, mail("list@example.com"), ["fay@example.com"])
+    town.upstream.answers.clear()
+    ident = ident_of(text)
+    developer = town.person("developer")
+    done = developer.submit(f"/logs/{ident}", f"/logs/{ident}/again")
+    new = done.location.rpartition("/")[2]
+    shown = town.relay.message(new)
+    assert [found["address"] for found in shown["recipients"]] == ["fay@example.com"]
+
+
 def test_cancel_and_the_ledger(town: Town, log: Sent) -> None:
     developer = town.person("developer")
     town.upstream.answers["DATA"] = "451 4.3.0 not now"

@@ -44,7 +44,7 @@ class Content(msgspec.Struct, frozen=True):
 
 class Submission(msgspec.Struct, frozen=True):
     """A message on its way in, and who brings it. `mail_from` None is `<>`; `rcpt_to` in RCPT
-    order."""
+    order, and all there is where it is `envelope_only`."""
 
     channel: str  # "smtp", "http", "command" or NOTICE
     account_id: int
@@ -55,6 +55,7 @@ class Submission(msgspec.Struct, frozen=True):
     mail_from: Address | None
     rcpt_to: tuple[Address, ...]
     content: Content
+    envelope_only: bool = False
 
 
 class Addressee(msgspec.Struct, frozen=True):

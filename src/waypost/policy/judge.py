@@ -77,9 +77,8 @@ def judge(
     origin = sender.find(fields, submission, directory)
     if isinstance(origin, Refusal):
         return origin
-    addressees = recipients.find(
-        fields, submission, _envelope_only(directory, submission.key_id), rules.recipients
-    )
+    envelope = submission.envelope_only or _envelope_only(directory, submission.key_id)
+    addressees = recipients.find(fields, submission, envelope, rules.recipients)
     if isinstance(addressees, Refusal):
         return addressees
     trace = rewrite.Trace(rules.hostname, stamp.id, stamp.now_ms, rules.received == "private")

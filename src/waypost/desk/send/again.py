@@ -82,6 +82,7 @@ def again(desk: Desk, through: Again | None, message: str, *, account: str | Non
             mail_from=sender,
             rcpt_to=recipients,
             content=content,
+            envelope_only=True,  # the header may name some who were never this message's
         )
         done = _submitted(through, submission, receiver.flags)
         kept = not isinstance(done, Refusal)
