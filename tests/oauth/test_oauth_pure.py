@@ -46,7 +46,10 @@ def test_pkce_is_that_of_the_rfc() -> None:
 
 @pytest.mark.parametrize(
     ("life", "renewed_after_s"),
-    [(3600, 3480), (100, 50), ("3600", 3480), (None, 3480), (-5, 0), (1e99, 7 * 86400 - 120)],
+    [
+        *((3600, 3480), (100, 50), ("3600", 3480), ("\N{SUPERSCRIPT TWO}", 3480), (None, 3480)),
+        *((-5, 0), (1e99, 7 * 86400 - 120)),
+    ],
 )
 def test_tokens_are_renewed_before_they_end(life: object, renewed_after_s: int) -> None:
     said = body(access_token="new", token_type="bearer", expires_in=life)

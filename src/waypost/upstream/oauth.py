@@ -291,7 +291,7 @@ def _fits(token: str) -> bool:
 
 
 def _digits(value: object) -> bool:
-    return isinstance(value, str) and value.isdigit() and len(value) < 10
+    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
 
 
 def service_account(octets: bytes, user: str, provider: Provider) -> Grant:
