@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from waypost.clock import Clock
 from waypost.core import ident
+from waypost.core.errors import StoreAway
 from waypost.core.facts import Directory, Sender
 from waypost.core.message import NOTICE, Content, Submission
 from waypost.core.upstream import Upstream, UpstreamState
@@ -33,6 +35,7 @@ AT_ONCE = 20
 AN_HOUR = 120  # of one account; what is more waits, so that a bad list is no flood
 HOUR_MS = 3_600_000
 LATER_MS = 60_000  # before what could not be accepted now is offered again
+DISABLED_MS = 10 * LATER_MS  # before an account is looked at again that is disabled
 _FOR_GOOD = frozenset({Reason.SENDER, Reason.ADDRESS, Reason.RECIPIENTS, Reason.OVER_CAP})
 
 Post = Callable[[Submission, int], Awaitable[Refusal | None]]
@@ -68,8 +71,13 @@ class Notices:
         if not self._wanted:
             return 0
         found = await asyncio.to_thread(self._due, self._clock.wall_ms())
+        later: dict[int, int] = {}
         for row in found:
-            await self._tell(*row)
+            until_ms = await self._tried(*row)
+            if until_ms:
+                later[row[0].message_id] = until_ms
+        if later:  # at once: a bad list may have left very many
+            await asyncio.to_thread(self._put_off, later)
         return len(found)
 
     def _due(self, now_ms: int) -> list[tuple[Owed, tuple[Failed, ...], str]]:
@@ -104,7 +112,19 @@ class Notices:
 
         return next((s for s in known if able(s)), known[0] if known else None)
 
-    async def _tell(self, row: Owed, failed: tuple[Failed, ...], upstream: str) -> None:
+    async def _tried(self, row: Owed, failed: tuple[Failed, ...], upstream: str) -> int:
+        """The same as `_tell`; what one of them breaks must not stand before all others."""
+        try:
+            return await self._tell(row, failed, upstream)
+        except StoreAway:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, the next must be told)
+            message = ident.show(row.message_id)
+            get("notices").error("notice_broke", message=message, error=repr(error))
+            return self._clock.wall_ms() + HOUR_MS
+
+    async def _tell(self, row: Owed, failed: tuple[Failed, ...], upstream: str) -> int:
+        """When it is to be offered again; 0: it is accepted, or let go of."""
         now_ms = self._clock.wall_ms()
         message = ident.show(row.message_id)
         directory = self._book.directory()
@@ -112,34 +132,47 @@ class Notices:
         sender = self._sender(directory, row)
         if account is None or account.notify is None or sender is None:
             get("notices").warning("notice_dropped", message=message, why="no sender or address")
-            await asyncio.to_thread(self._change, owed.let_go, row.message_id)
-            return
-        if not row.enabled or not self._room(row.account_id, now_ms):
-            await asyncio.to_thread(self._change, owed.put_off, row.message_id, now_ms + LATER_MS)
-            return
+            await asyncio.to_thread(self._let_go, row.message_id)
+            return 0
+        if not row.enabled:
+            return now_ms + DISABLED_MS
+        room_ms = self._room_ms(row.account_id, now_ms)
+        if room_ms > now_ms:
+            return room_ms
         facts = Facts(row, failed, upstream, self._hostname, sender.address, account.notify)
         refused = await self._post(submission(facts), row.message_id)
         if refused is None:
             self._sent[row.account_id].append(now_ms)
             get("notices").info("notice", message=message, account=row.account)
-            return
+            return 0
         get("notices").warning("notice_refused", message=message, why=refused.text)
-        if refused.reason in _FOR_GOOD:
-            await asyncio.to_thread(self._change, owed.let_go, row.message_id)
-        else:
-            await asyncio.to_thread(self._change, owed.put_off, row.message_id, now_ms + LATER_MS)
+        if refused.reason not in _FOR_GOOD:
+            return now_ms + LATER_MS
+        await asyncio.to_thread(self._let_go, row.message_id)
+        return 0
 
-    def _room(self, account_id: int, now_ms: int) -> bool:
+    def _room_ms(self, account_id: int, now_ms: int) -> int:
+        """When the next notice of an account may go."""
         sent = self._sent.setdefault(account_id, collections.deque())
         while sent and not now_ms - HOUR_MS < sent[0] <= now_ms:
             sent.popleft()
-        return len(sent) < AN_HOUR
+        return now_ms if len(sent) < AN_HOUR else sent[0] + HOUR_MS
 
-    def _change(self, change: Callable[..., None], *values: int) -> None:
+    def _put_off(self, later: dict[int, int]) -> None:
+        with self._changing() as look:
+            for message_id, until_ms in later.items():
+                owed.put_off(look, message_id, until_ms)
+
+    def _let_go(self, message_id: int) -> None:
+        with self._changing() as look:
+            owed.let_go(look, message_id)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Look]:
         db = connect(self._data)
         try:
             with transaction(db):
-                change(Look(db), *values)
+                yield Look(db)
         finally:
             db.close()
 
