@@ -10,7 +10,7 @@ import pytest
 from access.people import HERE, MINUTE_MS, PASSWORD, StandingClock, join, seen, token_in
 from waypost.core.errors import NotFound, Secret, UsageError, WaypostError, WrongState
 from waypost.desk import accounts
-from waypost.desk.access import login, members, sessions
+from waypost.desk.access import factor, login, members, sessions
 from waypost.desk.access.login import EMAIL_MOST, PEER_MOST, TooManyLogins
 from waypost.desk.access.passwords import LEAST_CHARACTERS, NOBODY, hashed
 from waypost.desk.access.roles import Role
@@ -245,6 +245,41 @@ def test_an_owner_takes_nobody_of_another_account(desk: Desk) -> None:
     with pytest.raises(NotFound):
         members.remove(desk, "ann@other.test", account="acme")
     members.add(desk, "ann@other.test", account="acme", role=Role.READ_ONLY)  # the operator
+
+
+@pytest.mark.parametrize("more", ["other", None])
+def test_an_owner_gets_no_link_to_who_may_do_more(desk: Desk, more: str | None) -> None:
+    """The link of an invitation opens all that its member may, elsewhere too."""
+    join(desk, "ann@acme.test")
+    email = "new@acme.test"
+    members.add(desk, email, account="acme", role=Role.READ_ONLY, by_owner=True)
+    early = members.invite(desk, email, account="acme", by_owner=True).link
+    assert isinstance(early, str)
+    members.add(desk, email, account=more, role=Role.OWNER)  # the operator
+    with pytest.raises(NotFound):
+        login.by_invite(desk, token_in(early), PASSWORD, HERE)
+    with pytest.raises(WrongState):
+        members.invite(desk, email, account="acme", by_owner=True)
+    own = members.invite(desk, email, account="acme").link
+    assert isinstance(own, str)
+    login.by_invite(desk, token_in(own), PASSWORD, HERE)
+
+
+def test_guessing_the_present_password_is_stopped(desk: Desk, clock: StandingClock) -> None:
+    """By who found a session open: to change the password, or to switch the second factor off."""
+    ann = join(desk, "ann@acme.test")
+    new = Secret("another fine password")
+    for _ in range(5):
+        with pytest.raises(UsageError):
+            members.set_password(desk, ann, Secret("wrong"), new)
+        with pytest.raises(UsageError):
+            factor.switch_off(desk, ann, Secret("wrong"))
+    with pytest.raises(WrongState):
+        members.set_password(desk, ann, PASSWORD, new)
+    with pytest.raises(WrongState):
+        factor.switch_off(desk, ann, PASSWORD)
+    clock.ms += 15 * MINUTE_MS
+    members.set_password(desk, ann, PASSWORD, new)
 
 
 def test_a_member_of_two_accounts_chooses(desk: Desk) -> None:

@@ -14,9 +14,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from waypost.core.errors import Secret, UsageError, WrongState
-from waypost.desk.access import passwords
-from waypost.desk.access.members import WRONG_PASSWORD
+from waypost.core.errors import NotFound, Secret, UsageError, WrongState
+from waypost.desk.access.members import proved
 from waypost.desk.access.views import Visitor
 from waypost.desk.office import Desk, Sealer
 from waypost.store.manage import access as rows
@@ -91,8 +90,9 @@ def switch_off(desk: Desk, visitor: Visitor, password: Secret) -> None:
     """Takes the second factor away; asks for the password. Hashes: call in a thread."""
     with desk.reading() as look:
         member = access.member(look, visitor.member_id)
-    if member is None or not passwords.matches(member.password, password):
-        raise UsageError(WRONG_PASSWORD, "present")
+    if member is None:
+        raise NotFound("this login is gone")
+    proved(desk, member, password)
     with desk.noting() as look:
         reset(look, member)
 

@@ -30,6 +30,9 @@ from waypost.store.read.access import MemberRow
 from waypost.store.read.book import Look
 
 ELSEWHERE = "this address has a login here already: ask the operator to add it to this account"
+MORE = "this member is in other accounts too: ask the operator for the link"
+PRESENT_MS = 15 * 60_000
+PRESENT_MOST = 10  # wrong present passwords of one member in that time
 WRONG_PASSWORD = "the present password is wrong"
 
 
@@ -70,6 +73,9 @@ def add(
             assert member is not None
         elif by_owner and place is not None and not _in(look, member, place.id):
             raise WrongState(ELSEWHERE)
+        if member.password is None and (place is None or not _in(look, member, place.id)):
+            # Who holds an invitation from before was to be let in to less.
+            rows.drop_links(look, member.id)
         if place is None:
             update(look, "member", member.id, {"operator": True})
         else:
@@ -78,10 +84,18 @@ def add(
         return _shown(look, member.id)
 
 
-def invite(desk: Desk, email: str, base: str = "", *, account: str | None = None) -> MemberView:
+def invite(
+    desk: Desk,
+    email: str,
+    base: str = "",
+    *,
+    account: str | None = None,
+    by_owner: bool = False,
+) -> MemberView:
     """The link with which a member without a password sets the first one; good once, 3 days.
 
-    `account`: only for a member of that one.
+    `account`: only for a member of that one. `by_owner`: an owner asks, who is given no link to
+    somebody that may do more than this account: it would open all of that. Raises `WrongState`.
     """
     from waypost.desk.access.login import kept_link
 
@@ -92,6 +106,8 @@ def invite(desk: Desk, email: str, base: str = "", *, account: str | None = None
             raise NotFound(f"there is no member {shown(email)}")
         view = _shown(look, member.id)
         if member.password is None:
+            if by_owner and (member.operator or len(view.accounts) > 1):
+                raise WrongState(MORE)
             view.link = kept_link(desk, look, "invite", member, base).url
         return view
 
@@ -148,14 +164,29 @@ def set_password(desk: Desk, visitor: Visitor, present: Secret, password: Secret
     if member is None:
         raise NotFound("this login is gone")
     known = member.password is None or visitor.by_link
-    if not known and not passwords.matches(member.password, present):
-        raise UsageError(WRONG_PASSWORD, "present")
+    if not known:
+        proved(desk, member, present)
     encoded = passwords.hashed(password)
     with desk.noting() as look:
         update(look, "member", member.id, {"password": encoded})
         update(look, "session", visitor.session_id, {"by_link": False})
         rows.drop_sessions(look, member.id, but=visitor.session_id)
         rows.drop_links(look, member.id)
+
+
+def proved(desk: Desk, member: MemberRow, present: Secret) -> None:
+    """Raises `UsageError` unless this is the member's password: whoever finds an open session does
+    not know it. `WrongState` after too many wrong ones, before anything is hashed.
+    """
+    place, now_ms = f"present {member.id}", desk.clock.wall_ms()
+    with desk.reading() as look:
+        wrong = access.failures(look, place, now_ms - PRESENT_MS)
+    if wrong >= PRESENT_MOST:
+        raise WrongState("the present password was wrong too often: wait 15 minutes")
+    if not passwords.matches(member.password, present):
+        with desk.by(None).noting() as look:
+            rows.failed(look, (place,), now_ms, PRESENT_MS)
+        raise UsageError(WRONG_PASSWORD, "present")
 
 
 def _in(look: Look, member: MemberRow, account_id: int) -> bool:

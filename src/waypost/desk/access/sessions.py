@@ -15,7 +15,7 @@ import msgspec
 from waypost.core.errors import NotFound, Secret
 from waypost.desk.access.roles import Role
 from waypost.desk.access.views import PlaceView, SessionView, Visitor
-from waypost.desk.office import DAY_MS, Desk, account_of
+from waypost.desk.office import DAY_MS, Desk, account_of, number_of
 from waypost.desk.views import iso
 from waypost.store.manage import access as rows
 from waypost.store.manage.rows import insert, update
@@ -186,7 +186,7 @@ def list_(desk: Desk, visitor: Visitor) -> list[SessionView]:
 def end(desk: Desk, visitor: Visitor, session_id: int) -> None:
     """Ends one of the member's own sessions."""
     with desk.noting() as look:
-        if not rows.drop_session(look, session_id, visitor.member_id):
+        if not rows.drop_session(look, number_of(session_id, "session"), visitor.member_id):
             raise NotFound("there is no such session")
 
 

@@ -86,7 +86,8 @@ def lines(ask: Ask) -> Answer:
 
 
 def _invited(ask: Ask, desk: Desk, email: str) -> Answer:
-    view = members.invite(desk, email, base_of(ask), account=ask.account)
+    owner = not ask.who.operator
+    view = members.invite(desk, email, base_of(ask), account=ask.account, by_owner=owner)
     if isinstance(view.link, str):
         return show(ask, link=view.link, whose=view.email)
     return ask.see("/settings/members", f"{view.email} is a member, and has a login already.")
