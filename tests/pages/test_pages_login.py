@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -172,6 +173,16 @@ def test_pages_ask_nothing_of_other_places(town: Town) -> None:
         page = town.person("operator").get(path).text
         assert not re.findall(r'(?:src|action|srcset)="(?:https?:)?//', page)
         assert not re.findall(r"<script(?![^>]*\ssrc=)|\son\w+=|\sstyle=|<style", page)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/keys", 401), ("/login", 413)])
+def test_a_stranger_sends_no_large_form(town: Town, path: str, status: int) -> None:
+    """Nothing of it is waited for: the form of a route behind the login is not read at all."""
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n"
+    head += "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", town.relay.http), 5) as peer:
+        peer.sendall(head.encode() + b"a=" + b"b" * 20_000)
+        assert peer.recv(4096).startswith(b"HTTP/1.1 %d " % status)
 
 
 def test_a_crowd_of_logins_is_turned_away(town: Town) -> None:

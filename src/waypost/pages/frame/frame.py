@@ -21,8 +21,11 @@ threads of their own, so that mail never waits for them. Knows nothing of what t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -45,12 +48,15 @@ from waypost.pages.frame.templates import environment
 from waypost.web import Failure
 
 THREADS = 8  # screens that run at once; more wait
-SLOW_THREADS = 4  # of those that wait for other servers
+SLOW_THREADS = 8  # of those that wait for other servers
+SLOW_EACH = 3  # of one account, so that none takes all of them
 HASHING_THREADS = 2  # of strangers who log in: a hash takes 46 MiB and a core
 HASHING_MOST = 64  # strangers that wait for one; more are turned away
 STREAMS = 200  # open at once
+STREAMS_EACH = 20  # of one member
 STREAM_S = 300.0  # then the browser asks again, and is guarded again
 FORM_OCTETS = 1 << 20
+OPEN_FORM_OCTETS = 1 << 14  # of somebody who is not in yet: an address, a password, a token
 EVENTS = "text/event-stream"
 LINES = "application/x-ndjson"
 
@@ -84,7 +90,8 @@ class Frame:
         self._slow = ThreadPoolExecutor(SLOW_THREADS, "pages-slow")
         self._hashing = ThreadPoolExecutor(HASHING_THREADS, "pages-hashing")
         self._strangers = 0
-        self._streams = 0
+        self._slow_now: Counter[str | None] = Counter()
+        self._streams: Counter[int] = Counter()
 
     def close(self) -> None:
         """Ends the streams; screens that run finish."""
@@ -127,7 +134,7 @@ class Frame:
     def open_post(self, path: str, screen: Screen, deed: str) -> HTTPRouteHandler:
         """A change that needs no login, yet the token of the visit."""
         self.routes.append(Route("POST", path, Role.READ_ONLY, deed, True))
-        return post(path, status_code=200, request_max_body_size=FORM_OCTETS)(
+        return post(path, status_code=200, request_max_body_size=OPEN_FORM_OCTETS)(
             self._handler(Rule(open=True, deed=deed), screen)
         )
 
@@ -141,7 +148,8 @@ class Frame:
             login = entry.login_of(request)
             try:
                 ask = await self._let_in(request, rule, login)
-                if self._streams >= STREAMS:
+                one, all_ = self._streams[ask.who.member_id], self._streams.total()
+                if one >= STREAMS_EACH or all_ >= STREAMS:
                     raise Failure(503, "UNAVAILABLE", "Too many pages are live: load this again")
             except (Failure, WaypostError) as error:
                 failed = page_of(self._nobody(request, login), error)
@@ -152,7 +160,8 @@ class Frame:
                     headers={**guard.HEADERS, **failed.headers},
                 )
             headers = {**guard.HEADERS, "X-Accel-Buffering": "no"}
-            return Stream(self._flow(flow(ask)), media_type=media_type, headers=headers)
+            kept = self._flow(flow(ask), ask.who.member_id)
+            return Stream(kept, media_type=media_type, headers=headers)
 
         return handler
 
@@ -177,9 +186,23 @@ class Frame:
         """For flows: what reads the store, in a thread of the screens."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def slowly(self, work: Callable[[], T]) -> T:
-        """For flows: what waits for other servers, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._slow, work)
+    async def slowly(self, account: str | None, work: Callable[[], T]) -> T:
+        """What waits for other servers, in a thread. `Failure` 503 where too much of the account
+        (None: of operators) waits already.
+        """
+        if self._slow_now[account] >= SLOW_EACH:
+            raise Failure(503, "UNAVAILABLE", "Too much is under way: try again in a moment")
+        loop = asyncio.get_running_loop()
+
+        def ended(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._slow_now.subtract, [account])
+
+        running = self._slow.submit(work)
+        self._slow_now[account] += 1
+        # With the thread, not with who waits for it: that one may have gone away.
+        running.add_done_callback(ended)
+        return await asyncio.wrap_future(running)
 
     def draw(self, ask: Ask, template: str, facts: Mapping[str, Any]) -> bytes:
         """The octets of a template."""
@@ -230,8 +253,9 @@ class Frame:
     async def _run(self, rule: Rule, screen: Screen, ask: Ask) -> Answer:
         loop = asyncio.get_running_loop()
         if not (rule.open and rule.deed):
-            pool = self._slow if rule.slow else self._threads
-            return await loop.run_in_executor(pool, screen, ask)
+            if rule.slow:
+                return await self.slowly(ask.account, partial(screen, ask))
+            return await loop.run_in_executor(self._threads, screen, ask)
         if self._strangers >= HASHING_MOST:
             raise Failure(503, "UNAVAILABLE", "Too many people log in just now: try again")
         self._strangers += 1
@@ -242,13 +266,15 @@ class Frame:
 
     async def _let_in(self, request: Request[Any, Any, Any], rule: Rule, login: Login) -> Ask:
         self.loop = asyncio.get_running_loop()
-        fields = await entry.fields_of(request) if rule.deed else []
         loop = asyncio.get_running_loop()
         seen = (
             None
             if rule.open
             else await loop.run_in_executor(self._threads, login.visitor, self.desk)
         )
+        # Who is not in sends no form that would have to be kept.
+        wanted = rule.deed and (rule.open or seen is not None)
+        fields = await entry.fields_of(request) if wanted else []
         return entry.let_in(entry.Draft(self, self.desk, request, fields), rule, login, seen)
 
     def _nobody(self, request: Request[Any, Any, Any], login: Login) -> Ask:
@@ -258,8 +284,8 @@ class Frame:
     def _failed(self, ask: Ask, error: Failure | WaypostError) -> ASGIResponse:
         return _response(page_of(ask, error))
 
-    async def _flow(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        self._streams += 1
+    async def _flow(self, source: AsyncIterator[bytes], member: int) -> AsyncIterator[bytes]:
+        self._streams[member] += 1
         stop = asyncio.create_task(self.stopping.wait())
         end = asyncio.get_running_loop().call_later(STREAM_S, stop.cancel)
         step: asyncio.Task[bytes] | None = None
@@ -273,7 +299,7 @@ class Frame:
         except StopAsyncIteration:
             pass
         finally:
-            self._streams -= 1
+            self._streams[member] -= 1
             end.cancel()
             for task in (stop, step):
                 if task is not None:

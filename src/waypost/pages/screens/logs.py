@@ -23,6 +23,7 @@ from waypost.desk.view.terms import Terms
 from waypost.desk.views import MessageView
 from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.frame import Frame
+from waypost.pages.frame.guard import local_path
 
 LIVE_S = 1.0  # between looks for new messages, while a page is open
 BEAT_LOOKS = 15  # looks without news after which something is sent all the same
@@ -37,8 +38,8 @@ def handlers(frame: Frame) -> list[HTTPRouteHandler]:
     return [
         frame.get("/logs", show),
         frame.get("/logs/refusals", refusals),
-        frame.get("/logs/export.csv", as_csv),
-        frame.get("/logs/export.ndjson", as_ndjson),
+        frame.get("/logs/export.csv", as_csv, slow=True),
+        frame.get("/logs/export.ndjson", as_ndjson, slow=True),
         frame.post("/logs/retry", retry, "retry messages"),
         frame.post("/logs/cancel", cancel, "cancel messages"),
         frame.stream("/logs/live", lambda ask: live(frame, ask)),
@@ -104,7 +105,7 @@ def _many(ask: Ask, deed: Callable[..., MessageView], word: str) -> Answer:
         raise NotFound("there is no message of that id")
     text = f"{done} {word}" + (f", {left} left alone (ended, or being sent)" if left else "")
     back = ask.form.get("back", "")
-    return ask.see(back if back.startswith("/logs?") else "/logs", text + ".")
+    return ask.see(local_path(back) if back.startswith("/logs?") else "/logs", text + ".")
 
 
 def as_csv(ask: Ask) -> Answer:

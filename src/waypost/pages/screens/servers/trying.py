@@ -30,6 +30,7 @@ from waypost.pages.screens.servers.owner import owner_of
 from waypost.transport.check.run import Setup
 from waypost.transport.link.guard import make_guard
 from waypost.transport.oauth.tokens import Tokens
+from waypost.web import Failure
 
 Told = Callable[[StepView], None]
 
@@ -148,17 +149,12 @@ class Trying:
         loop = asyncio.get_running_loop()
         steps: asyncio.Queue[StepView | None] = asyncio.Queue()
 
-        def tell(step: StepView | None) -> None:
+        def tell(step: StepView) -> None:
             loop.call_soon_threadsafe(steps.put_nowait, step)
 
-        def work() -> Outcome:
-            try:
-                return deed(ask, tell)
-            finally:
-                tell(None)
-
         yield self._line(ask, "mail/trial_begin.html", {})
-        task = asyncio.ensure_future(self._frame.slowly(work))
+        task = asyncio.ensure_future(self._frame.slowly(ask.account, lambda: deed(ask, tell)))
+        task.add_done_callback(lambda _: steps.put_nowait(None))
         number = 0
         while (step := await steps.get()) is not None:
             number += 1
@@ -168,8 +164,9 @@ class Trying:
             done = await task
         except TestFailed as failed:
             yield self._line(ask, "mail/trial_end.html", {"trial": failed.view, "saving": True})
-        except WaypostError as error:
-            said = error.public[:1].upper() + error.public[1:]
+        except (WaypostError, Failure) as error:
+            said = error.text if isinstance(error, Failure) else error.public
+            said = said[:1].upper() + said[1:]
             yield self._line(ask, "mail/trial_error.html", {"said": said})
         else:
             if done.trial is None:
