@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from litestar import Request
 
-from waypost.core.errors import Secret
+from waypost.config import Config
+from waypost.core.errors import Secret, UsageError
+from waypost.desk.office import Desk
 from waypost.pages.frame import entry, guard
-from waypost.pages.frame.ask import notice_of
+from waypost.pages.frame.ask import Ask, notice_of
+from waypost.pages.frame.frame import SLOW_EACH, Frame
 from waypost.pages.frame.templates import number, signed, size, when
 from waypost.web import Failure
 
@@ -63,12 +68,59 @@ def test_whose_form_it_is(site: str | None, given: str, good: bool) -> None:
     given = guard.token_of(secret) if given == "right" else given
     headers = {} if site is None else {"sec-fetch-site": site}
     if good:
-        guard.must_be_own(secret, given, headers)
+        guard.must_be_own(guard.token_of(secret), given, headers)
     else:
         with pytest.raises(Failure):
-            guard.must_be_own(secret, given, headers)
+            guard.must_be_own(guard.token_of(secret), given, headers)
     with pytest.raises(Failure):
-        guard.must_be_own(None, given, headers)
+        guard.must_be_own("", given, headers)
+
+
+def test_a_token_is_of_one_account() -> None:
+    secret = Secret("a" * 43)
+    tokens = {guard.token_of(secret, account) for account in (None, "", "acme", "other")}
+    assert len(tokens) == 4
+
+
+@pytest.mark.parametrize(
+    "text", ["//a.test", "/\\a.test", "http://a.test", "/a\r\nSet-Cookie: b", "/é", "/€", "", "a"]
+)
+def test_what_is_no_path_of_ours(text: str) -> None:
+    assert guard.local_path(text) == "/"
+    assert guard.local_path("/logs?q=to%3Aann") == "/logs?q=to%3Aann"
+
+
+@pytest.mark.parametrize("text", ["--5", "-", "5-", "٣", "1" * 16, "1e3"])
+def test_what_is_no_whole_number(text: str) -> None:
+    ask: Any = SimpleNamespace(form={"n": text})
+    with pytest.raises(UsageError):
+        Ask.whole(ask, "n")
+    ask.form = {"n": "-1,000"}
+    assert Ask.whole(ask, "n") == -1000
+
+
+def test_no_account_takes_all_slow_threads(tmp_path: Path) -> None:
+    async def story() -> None:
+        frame = Frame(Config(tmp_path, True, None, "relay.test"), cast("Desk", None))
+        end = threading.Event()
+        waiting = [asyncio.ensure_future(frame.slowly("acme", end.wait)) for _ in range(SLOW_EACH)]
+        try:
+            await asyncio.sleep(0)
+            with pytest.raises(Failure) as refused:
+                await frame.slowly("acme", end.wait)
+            assert refused.value.status == 503
+            waiting[0].cancel()  # who asked goes away; the thread is taken all the same
+            await asyncio.sleep(0)
+            with pytest.raises(Failure):
+                await frame.slowly("acme", end.wait)
+            assert await frame.slowly("other", lambda: 7) == 7
+        finally:
+            end.set()
+        assert await asyncio.gather(*waiting[1:]) == [True] * (SLOW_EACH - 1)
+        assert await frame.slowly("acme", lambda: 8) == 8
+        frame.close()
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("text", ["", "====", "é", "%%%", "a", "//8", "a" * 5000])

@@ -8,7 +8,7 @@ from html import unescape
 import pytest
 
 from pages.test_pages_routes import CHANGING, READING
-from pages.town import PASSWORD, PEOPLE, Town, invited
+from pages.town import OPERATOR, PASSWORD, PEOPLE, Town, invited
 from peers.person import Page, Person
 
 _PARAMETER = re.compile(r"\{(\w+):\w+\}")
@@ -124,6 +124,18 @@ def test_an_owner_makes_no_operator(town: Town) -> None:
         refused = owner.submit("/settings/members", email="up@acme.test", role=role)
         assert refused.status == 400
     assert "up@acme.test" not in [m["email"] for m in town.relay.cli("member", "list")]
+
+
+def test_a_form_is_for_the_account_that_its_page_was_of(town: Town) -> None:
+    """A page that is still open from before: its new member would be an operator."""
+    person = town.nobody()
+    person.log_in(OPERATOR, PASSWORD)
+    person.submit("/overview", "/account", account="acme")
+    old = person.get("/settings/members")
+    assert person.submit("/overview", "/account", account="").status == 303
+    refused = person.post("/settings/members", old.token, email="late@acme.test", role="developer")
+    assert refused.status == 403 and "load the page again" in refused.words
+    assert "late@acme.test" not in [m["email"] for m in town.relay.cli("member", "list")]
 
 
 def test_the_operator_tops_up_and_all_is_in_the_trail(town: Town) -> None:

@@ -116,7 +116,8 @@ class Ask:
         text = self.form.get(name, "").strip().replace(",", "")
         if not text and missing is not None:
             return missing
-        if not (text.lstrip("-").isascii() and text.lstrip("-").isdecimal() and len(text) <= 15):
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdecimal() and len(text) <= 15):
             raise UsageError("expected a whole number", name)
         return int(text)
 

@@ -119,10 +119,10 @@ def let_in(draft: Draft, rule: Rule, login: Login, who: Visitor | None) -> Ask:
         desk = draft.desk.by(_hand(draft, rule, who, browser)) if rule.deed else draft.desk
         ask = Ask(draft.draws, desk, browser, who=who, https=login.https)
         _filled(ask, draft, login)
-        ask.secret, ask.csrf = secret, guard.token_of(secret)
+        ask.secret, ask.csrf = secret, guard.token_of(secret, who.account)
     if rule.deed:
         given = ask.form.get(guard.FIELD) or headers.get(guard.HEADER) or ""
-        guard.must_be_own(secret, given, dict(headers))
+        guard.must_be_own(ask.csrf, given, dict(headers))
     if who is not None and who.role < rule.least:
         word = rule.least.word
         raise Failure(403, "FORBIDDEN", f"This needs the role {word}; yours is {who.role.word}")

@@ -60,25 +60,34 @@ def cookie(name: str, value: str, https: bool, age_s: int) -> str:
     return f"{line}; Secure" if https else line
 
 
-def token_of(secret: Secret) -> str:
-    """The token against forged requests that belongs to a session's or a visit's secret."""
-    return hashlib.sha256(b"csrf:" + secret.reveal().encode("utf-8", "surrogateescape")).hexdigest()
+def token_of(secret: Secret, account: str | None = None) -> str:
+    """The token against forged requests that belongs to a session's or a visit's secret.
+
+    It is of the account looked at too: a form of a page that is still open from the time before
+    another account was chosen would do its deed there (a new member of an account, sent while an
+    operator looks at all, would be an operator).
+    """
+    text = secret.reveal() + ("" if account is None else f":{account}")
+    return hashlib.sha256(b"csrf:" + text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def must_be_own(secret: Secret | None, given: str, headers: Mapping[str, str]) -> None:
-    """Raises `Failure` 403 unless the request was made by a page of ours."""
+def must_be_own(token: str, given: str, headers: Mapping[str, str]) -> None:
+    """Raises `Failure` 403 unless the request was made by a page of ours, with that token."""
     # Browsers that send it say where a request came from; the token is for all of them.
     site = headers.get("sec-fetch-site", "same-origin")
-    right = secret is not None and hmac.compare_digest(
-        token_of(secret).encode(), given.encode("utf-8", "surrogateescape")
+    right = token != "" and hmac.compare_digest(
+        token.encode(), given.encode("utf-8", "surrogateescape")
     )
     if site not in ("same-origin", "none") or not right:
         raise Failure(
-            403, "FORBIDDEN", "This form is too old or came from elsewhere: load the page again"
+            403,
+            "FORBIDDEN",
+            "This form is too old, of another account, or came from elsewhere: load the page again",
         )
 
 
 def local_path(text: str) -> str:
     """A path of this site to go on to, `/` for anything else (an address of another site)."""
     plain = text.startswith("/") and not text.startswith(("//", "/\\"))
-    return text if plain and text.isprintable() and "\\" not in text else "/"
+    # It becomes a header: no line ends, and nothing that Latin-1 cannot say.
+    return text if plain and text.isascii() and text.isprintable() and "\\" not in text else "/"
