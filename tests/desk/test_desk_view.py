@@ -23,6 +23,8 @@ from waypost.store.connect import connect
 from waypost.store.migrate import open_migrated
 from waypost.store.read.screens.tally import Sums
 
+pytestmark = pytest.mark.slow  # so many messages take half a minute to make
+
 MESSAGES = 200_000
 STEP_MS = 5
 ROWS = 200

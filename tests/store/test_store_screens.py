@@ -23,6 +23,8 @@ from waypost.store.read.screens import search, tally
 from waypost.store.read.screens.search import Found, Wanted
 from waypost.store.sqlite.batch import ACCEPTED, Batch
 
+pytestmark = pytest.mark.slow  # so many messages take half a minute to make
+
 MESSAGES = 200_000
 START_MS = 1_790_000_000_000
 STEP_MS = 1_000
