@@ -282,6 +282,32 @@ def test_without_room_at_the_claim_it_is_moved_in_order(tmp_path: Path) -> None:
     run(tmp_path / "data", story)
 
 
+def test_what_goes_through_another_upstream_is_under_its_cap(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        house.change(
+            "INSERT INTO upstream (id, name, host, port, encryption, connections, per_connection,"
+            " per_minute, recipients, created_at, daily_cap)"
+            " VALUES (2, 'second', 'mx.example', 587, 'starttls', 20, 0, 0, 100, 0, 2)"
+        )
+        for name in ("a@x.test", "b@x.test", "c@x.test"):
+            await house.first.commit(house.acceptance(name))
+        now_ms, used = house.clock.ms, "SELECT used FROM place WHERE scope = 'u' AND scope_id = ?"
+        first, second = await house.first.claim(Lane(1, 1, 0).by(2), now_ms, 9)
+        assert (house.one(used, 1), house.one(used, 2)) == (3, 2)
+        assert await house.first.claim(Lane(1, 1, 0).by(2), now_ms, 9) == []
+        # What was tried through it today has its place; the third stays, due now, for the first.
+        for parcel in (first, second):
+            await house.first.record(
+                attempt(parcel, State.QUEUED, at_ms=now_ms, upstream_id=2, next_ms=now_ms - 2)
+            )
+        assert len(await house.first.claim(Lane(1, 1, 0).by(2), now_ms, 9)) == 2
+        assert house.one(used, 2) == 2
+        assert len(await house.first.claim(Lane(1, 1, 0).by(1), now_ms, 9)) == 1
+        assert (house.one(used, 1), house.one(used, 2)) == (3, 2)
+
+    run(tmp_path / "data", story)
+
+
 def test_nothing_smaller_overtakes_what_has_no_room(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         for count in (2, 3, 1):

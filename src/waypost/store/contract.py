@@ -22,11 +22,19 @@ from waypost.core.verdict import Refusal, Settled
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """The waiting mail of one account from one sender, claimed by nobody: when its first is due."""
+    """The waiting mail of one account from one sender, claimed by nobody: when its first is due.
+
+    `through`: the upstream that it is claimed for, where it is said.
+    """
 
     sender_id: int
     account_id: int
     due_ms: int
+    through: int = 0
+
+    def by(self, upstream_id: int) -> Lane:
+        """The same, claimed for that upstream."""
+        return msgspec.structs.replace(self, through=upstream_id)
 
 
 class RefusalNote(msgspec.Struct, frozen=True):
@@ -121,6 +129,8 @@ class RelayStore(Protocol):
         before it returns.
 
         Messages whose day has no place under a cap are moved to the next day that has one instead.
+        Those that go through another upstream than their sender's need a place of today under its
+        cap too; without one they stay.
         """
 
     def record(self, attempt: Attempt) -> asyncio.Future[None]:

@@ -152,6 +152,8 @@ class Dispatcher:
             hint = sender.held or "the sender is held"
             self._store.no_try(acceptance.id, hint, self._held.get(sender.id, 0))
             return False
+        if courier.upstream.id != sender.upstream_id and courier.upstream.limits.daily_cap:
+            return False  # a fallback's place is taken by the claim
         ours = self._ours(courier)
         if ours and courier.has_room_for(acceptance.account_id):
             return True
@@ -355,7 +357,7 @@ class Dispatcher:
             if limit <= 0:
                 more = True
                 continue
-            parcels = await self._store.claim(lane, now_ms, limit)
+            parcels = await self._store.claim(lane.by(courier.upstream.id), now_ms, limit)
             for parcel in parcels:
                 if trial:
                     self._trying[lane.sender_id] = parcel.id

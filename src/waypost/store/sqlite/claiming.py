@@ -21,7 +21,7 @@ from waypost.core.message import NOTICE, Parcel, SpoolPart
 from waypost.store.contract import Lane
 from waypost.store.directory import Loaded, address_of
 from waypost.store.sqlite import caps
-from waypost.store.sqlite.batch import Batch
+from waypost.store.sqlite.batch import DAY_MS, Batch
 from waypost.store.sqlite.ending import Keep, end_waiting
 
 NEXT_LANE = (
@@ -47,6 +47,10 @@ SELECT_MESSAGE = (
 )
 SELECT_ADDRESSES = (
     "SELECT number, address FROM recipient WHERE message_id = ? AND state = 0 ORDER BY number"
+)
+# An attempt of today took its place then; what is older, or was given back untried, takes another.
+SELECT_THROUGH = (
+    "SELECT 1 FROM attempt WHERE message_id = ? AND upstream_id = ? AND at >= ? LIMIT 1"
 )
 SELECT_COUNT = "SELECT queued FROM message WHERE id = ?"
 
@@ -125,6 +129,9 @@ class Claim:
         found: list[Any] = batch.db.execute(SELECT_DUE, scope).fetchall()
         for values in found:
             row = DueRow(*values)
+            instead = self._through(batch, row, facts)
+            if instead is None:
+                break  # nothing newer of the lane overtakes it
             day = self._admit(batch, row, under)
             if day is None:
                 continue
@@ -135,6 +142,8 @@ class Claim:
                 continue
             key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
             batch.db.execute(CLAIM, (self.claim, day, *key))
+            if instead:
+                batch.take_places("u", self.lane.through, batch.today, instead)
             self.parcels.append(parcel)
         self.claimed.update(parcel.id for parcel in self.parcels)
 
@@ -149,6 +158,23 @@ class Claim:
         self.claimed.difference_update(parcel.id for parcel in self.parcels)
         if not self.future.done():
             self.future.set_exception(error)
+
+    def _through(self, batch: Batch, row: DueRow, facts: Loaded) -> int | None:
+        """How many places it takes of an upstream that is not its sender's; None: it has no
+        room."""
+        through = self.lane.through
+        sender = facts.directory.senders[self.lane.sender_id]
+        if not through or through == sender.upstream_id:
+            return 0
+        today_ms = batch.today * DAY_MS
+        if batch.db.execute(SELECT_THROUGH, (row.message_id, through, today_ms)).fetchone():
+            return 0
+        found: Any = batch.db.execute(SELECT_COUNT, (row.message_id,)).fetchone()
+        count: int = found[0] if found else 0
+        upstream = facts.upstreams.get(through)
+        cap = upstream.limits.daily_cap if upstream is not None else None
+        full = cap is not None and batch.places("u", through, batch.today) + count > cap
+        return None if full else count
 
     def _admit(self, batch: Batch, row: DueRow, under: caps.Caps) -> int | None:
         """The day whose place it goes out with; None where it was put off, or failed."""

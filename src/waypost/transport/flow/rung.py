@@ -56,7 +56,7 @@ class Rung:
         limit = min(count, 2 * courier.connections)
         courier.behind = courier.behind or count > limit
         try:
-            parcels = await self._store.claim(lane, self._now_ms, limit)
+            parcels = await self._store.claim(lane.by(courier.upstream.id), self._now_ms, limit)
         except StoreAway as error:
             log.get("transport").warning("store_away", error=error.private)
             courier.behind = True  # found again by looking
