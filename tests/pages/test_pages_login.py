@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import pytest
 
 from pages.town import OPERATOR, PASSWORD, PEOPLE, Town
 from peers.person import Person
+from waypost.pages.frame.frame import STREAMS_EACH
 
 
 def cookie_line(lines: list[str], name: str) -> str:
@@ -183,6 +185,26 @@ def test_a_stranger_sends_no_large_form(town: Town, path: str, status: int) -> N
     with socket.create_connection(("127.0.0.1", town.relay.http), 5) as peer:
         peer.sendall(head.encode() + b"a=" + b"b" * 20_000)
         assert peer.recv(4096).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_no_member_takes_all_live_pages(town: Town) -> None:
+    def opened(role: str) -> socket.socket:
+        peer = stack.enter_context(socket.create_connection(("127.0.0.1", town.relay.http), 10))
+        jar = "; ".join(f"{name}={value}" for name, value in town.cookies[role].items())
+        peer.sendall(f"GET /logs/live HTTP/1.1\r\nHost: a\r\nCookie: {jar}\r\n\r\n".encode())
+        return peer
+
+    def heard(peer: socket.socket) -> bytes:
+        octets = b""
+        while b": the log" not in octets and b"</html>" not in octets:
+            octets += peer.recv(4096)
+        return octets[:12]
+
+    with contextlib.ExitStack() as stack:
+        open_ = [opened("read-only") for _ in range(STREAMS_EACH)]
+        assert {heard(peer) for peer in open_} == {b"HTTP/1.1 200"}
+        assert heard(opened("read-only")) == b"HTTP/1.1 503"
+        assert heard(opened("owner")) == b"HTTP/1.1 200"
 
 
 def test_a_crowd_of_logins_is_turned_away(town: Town) -> None:

@@ -35,11 +35,12 @@ DONE = {
 def handlers(frame: Frame) -> list[HTTPRouteHandler]:
     """The routes."""
     about = ("name", "account")
+    lookup = DnsLookup(frame.config.dns.servers)
     return [
         frame.get("/integrations", show),
         frame.get("/integrations/new", new),
         frame.get("/integrations/one", one),
-        frame.get("/integrations/detect", detected, slow=True),
+        frame.get("/integrations/detect", lambda ask: detected(ask, lookup), slow=True),
         frame.get(CONSENT, consent),
         frame.post("/integrations/pause", pause, "pause upstream", subject=about),
         frame.post("/integrations/resume", resume, "resume upstream", subject=about),
@@ -123,10 +124,10 @@ def values_of(view: UpstreamView) -> dict[str, str]:
     }
 
 
-def detected(ask: Ask) -> Answer:
+def detected(ask: Ask, lookup: DnsLookup) -> Answer:
     """What DNS says of an address's provider, for the form."""
     try:
-        found = detect(DnsLookup(), ask.query.get("address", ""))
+        found = detect(lookup, ask.query.get("address", ""))
         return Answer(msgspec.json.encode(found), media_type="application/json")
     except WaypostError as error:
         told = msgspec.json.encode({"error": error.public})
