@@ -350,11 +350,14 @@ def test_a_lowered_cap_lets_what_is_larger_alone_be_failed_at_once(desk: Desk, m
     due = mail.clock.ms + 86_400_000
     mail.sql("UPDATE queue SET capped = 1, due = ?", (due,))
     mail.sql("UPDATE message SET queued = 3")
+    mail.sql("INSERT INTO place VALUES ('S', 1, ?, 5), ('U', 1, ?, 5)", (due // 86_400_000,) * 2)
     upstreams.change(desk, "main", Fields(form=Form(daily_cap=3)))
     senders.change(desk, "noreply@example.com", daily_cap=3)
     assert mail.sql("SELECT due FROM queue") == [(due,)], ident
     senders.change(desk, "noreply@example.com", daily_cap=2)
     assert mail.sql("SELECT due FROM queue") == [(mail.clock.ms,)]
+    # Nor does anything wait behind the day that it was planned for.
+    assert mail.sql("SELECT used FROM place WHERE scope IN ('S', 'U')") == [(2,), (2,)]
     mail.sql("UPDATE queue SET due = ?", (due,))
     upstreams.change(desk, "main", Fields(form=Form(daily_cap=2)))
     assert mail.sql("SELECT due FROM queue") == [(mail.clock.ms,)]

@@ -107,6 +107,8 @@ def try_larger(look: Look, scope: str, scope_id: int, cap: int, now_ms: int) -> 
 
     `scope`: `id` of a sender whose cap this is, or `upstream_id`.
     """
+    larger = f"s.{scope} = ? AND m.queued > ?"
+    caps.unplan(look.connection, now_ms, larger, (scope_id, cap))
     look.run(
         "UPDATE queue SET due = ? WHERE capped <> 0 AND claim = 0 AND due > ?"
         f" AND sender_id IN (SELECT id FROM sender WHERE {scope} = ?)"

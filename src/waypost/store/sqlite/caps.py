@@ -136,7 +136,7 @@ def unplan(db: apsw.Connection, now_ms: int, which: str, values: Sequence[int]) 
     """Gives back the later days that waiting mail was planned for, before it is moved or ended.
 
     Else what comes next would be put off behind mail that is no longer there. `which`: of the
-    queue's rows `q`, as a condition with `values`.
+    queue's rows `q`, their messages `m` and senders `s`, as a condition with `values`.
     """
     sql = f"{SELECT_PLANNED} AND {which} {BY_DAY}"
     planned: list[Any] = db.execute(sql, (now_ms, *values)).fetchall()
