@@ -224,6 +224,25 @@ def test_a_million_others_are_passed_over_for_good(tell: Callable[[Story], None]
     tell(story)
 
 
+def test_a_new_receiver_is_not_kept_waiting_for_the_old_one(tell: Callable[[Story], None]) -> None:
+    async def story(stand: Stand) -> None:
+        good = stand.alerts.target
+        stand.alerts.target = Target("http://127.0.0.1:9/", Secret(SECRET))
+        stand.happen(Kind.UPSTREAM_PAUSED)
+        for wait_s in BACK_OFF_S:
+            await stand.alerts.step()
+            stand.clock.pass_s(wait_s)
+        await stand.alerts.step()
+        same = Target("http://127.0.0.1:9/", Secret(SECRET))
+        stand.alerts.target = same  # a reload that changed something else
+        assert await stand.alerts.step() == 0
+        stand.alerts.target = good
+        assert await stand.alerts.step() == 1
+        assert stand.types() == ["upstream.paused"]
+
+    tell(story)
+
+
 def test_no_receiver_no_deed(tell: Callable[[Story], None]) -> None:
     async def story(stand: Stand) -> None:
         stand.happen(Kind.UPSTREAM_PAUSED)

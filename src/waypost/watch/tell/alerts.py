@@ -62,7 +62,7 @@ class Alerts:
         try_s: float = TRY_S,
     ) -> None:
         self._try_s = try_s
-        self.target = target
+        self._target = target
         self._hostname = hostname
         self._clock = clock
         self._outbox = Outbox(data)
@@ -72,9 +72,19 @@ class Alerts:
         self._tries = 0
         self._not_before_s = 0.0
 
+    @property
+    def target(self) -> Target | None:
+        return self._target
+
+    @target.setter
+    def target(self, target: Target | None) -> None:
+        if target != self._target:
+            # What another receiver was waited for is nothing to this one.
+            self._target, self._tries, self._not_before_s = target, 0, 0.0
+
     async def step(self) -> int:
         """Tells what is to be told; how much that was. Raises `StoreAway`."""
-        target = self.target
+        target = self._target
         if target is None:
             return 0
         if self._clock.monotonic() < self._not_before_s:
