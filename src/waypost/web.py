@@ -27,6 +27,7 @@ from waypost.log import get
 BODY_OCTETS = 25 * 1024 * 1024  # section 8 of the contract
 HEAD_OCTETS = 65_536  # of a request's header in all; servers take 8 to 64 KB
 HEAD_S = 30.0  # for a client to finish it
+CONNECTIONS = 2_000  # of http, and of https; idle ones too: they take files from the mail
 KEPT_S = 65  # idle keep-alive; longer than the 60 s of usual balancers
 STOP_S = 10  # how long requests in progress may take at a stop
 AGAIN_S = "30"  # Retry-After where nobody knows better
@@ -119,12 +120,17 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._arm()
+        if len(self.connections) > CONNECTIONS:
+            text = "There are too many connections: try again in a moment"
+            self._end(Failure(503, "UNAVAILABLE", text))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         super().data_received(data)
         if self._timer is None or self.transport.is_closing():
             return
@@ -152,9 +158,13 @@ class _Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        failure = failure_of(431 if self._head_octets > HEAD_OCTETS else 400)
+        self._end(failure_of(431 if self._head_octets > HEAD_OCTETS else 400))
+
+    def _end(self, failure: Failure) -> None:
+        again = failure.headers.get("Retry-After")
         self.transport.write(
             STATUS_LINE[failure.status]
+            + (b"retry-after: %s\r\n" % again.encode() if again else b"")
             + b"content-type: application/json\r\nconnection: close\r\n"
             + b"content-length: %d\r\n\r\n" % len(failure.body)
             + failure.body

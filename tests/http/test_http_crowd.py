@@ -1,0 +1,58 @@
+"""More connections than a process may have open."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from litestar import get
+
+from waypost import web
+
+
+def test_a_crowd_is_turned_away_and_those_inside_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "CONNECTIONS", 3)
+
+    @get("/", sync_to_thread=False)
+    def page() -> str:
+        return "here"
+
+    async def heard(reader: asyncio.StreamReader, octets: bytes) -> bytes:
+        text = b""
+        while octets not in text:
+            more = await reader.read(4096)
+            assert more, text
+            text += more
+        return text
+
+    async def story() -> None:
+        bound = socket.create_server(("127.0.0.1", 0))
+        place = bound.getsockname()
+        listener = web.WebListener([page], [])
+        listener.start([bound])
+        opened = []
+        try:
+            for _ in range(3):  # each answered once, then idle
+                reader, writer = await asyncio.open_connection(*place)
+                opened.append((reader, writer))
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert (await heard(reader, b"here")).startswith(b"HTTP/1.1 200 ")
+            late, writer = await asyncio.open_connection(*place)
+            opened.append((late, writer))
+            told = await late.read()
+            assert told.startswith(b"HTTP/1.1 503 ") and b"retry-after: " in told
+            reader, writer = opened[0]
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await heard(reader, b"here")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.read() == b""
+            reader, writer = await asyncio.open_connection(*place)  # there is room again
+            opened.append((reader, writer))
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await heard(reader, b"here")).startswith(b"HTTP/1.1 200 ")
+        finally:
+            for _, writer in opened:
+                writer.close()
+            await listener.close()
+
+    asyncio.run(asyncio.wait_for(story(), 20))
