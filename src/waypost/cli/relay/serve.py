@@ -8,6 +8,8 @@ nothing of how the relay is built.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -45,11 +47,22 @@ def serve(call: Call, workers: int | None) -> int:
     config = read()
     outlive_orphans(config.data)
     refuse_second(config.data)
+    many_files()
     if config.workers > 1:
         from waypost.cli.relay.several import serve_several
 
         return serve_several(config, read, call.json)
     return run(_serve(config, read, call.json))
+
+
+def many_files() -> None:
+    """Lets this process have as many files open as it may: shells and services begin at 1,024 as a
+    rule, which is less than the sessions that are allowed, and every accept fails beyond it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # then it stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
