@@ -217,7 +217,9 @@ _SETTINGS: dict[str, _Setting] = {
     "dns.watch": _Setting("watch", values.yes_or_no, "truth"),
     "alerts.url": _Setting(
         "url",
-        values.text(r"(?:https?://[!-~]+)?", 'an address such as "https://example.com/alerts"'),
+        values.text(
+            r"(?:https?://(?![:/?#])[!-~]+)?", 'an address such as "https://example.com/alerts"'
+        ),
     ),
     "alerts.secret": _Setting("secret", values.signing_secret, "secret"),
     "alerts.credits": _Setting("credits", values.whole(0, 1_000_000_000), "whole"),

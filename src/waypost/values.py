@@ -145,7 +145,8 @@ def name_server(value: object, folder: Path) -> Endpoint:
             pass
         try:
             found = endpoint(value, folder)
-            return Endpoint(str(ipaddress.ip_address(found.host)), found.port)
+            if found.port:
+                return Endpoint(str(ipaddress.ip_address(found.host)), found.port)
         except (Wrong, ValueError):
             pass
     raise Wrong('the address of a name server such as "9.9.9.9", "127.0.0.1:5353" or "[::1]:53"')

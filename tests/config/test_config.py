@@ -146,6 +146,8 @@ def test_variables_override_single_values(tmp_path: Path) -> None:
         ("[keep]\nlog = '30'", ("keep.log", '"3d"')),
         ("[upstreams]\nports = [0]", ("upstreams.ports",)),
         ("[alerts]\nurl = 'ftp://x'", ("alerts.url", "https://")),
+        ("[alerts]\nurl = 'https://:443/x'", ("alerts.url", "https://")),
+        ("[dns]\nservers = ['9.9.9.9:0']", ("dns.servers", "9.9.9.9")),
         ("[tls]\nkey = 'k.pem'", ("tls.key", "tls.certificate")),
         ("key_prefix = 'a b'", ("key_prefix",)),
         ("hostname = 'a b'", ("hostname", "a host name")),
