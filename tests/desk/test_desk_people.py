@@ -68,6 +68,20 @@ def test_wrong_arguments_of_an_account_name_their_field(desk: Desk, wrong: dict[
     assert told.value.field == next(iter(wrong))
 
 
+def test_a_limit_begins_at_the_balance_of_that_moment(desk: Desk) -> None:
+    """Not at one that was read before: what was charged in between would be given back."""
+    accounts.create(desk, "a", credits=None)
+    accounts.add_credits(desk, "a", -3)
+    with pytest.raises(UsageError) as told:
+        accounts.change(desk, "a", unlimited=False)
+    assert told.value.field == "unlimited"
+    accounts.add_credits(desk, "a", 10)
+    lines = len(accounts.ledger(desk, "a"))
+    assert accounts.change(desk, "a", unlimited=False).credits == 7
+    assert accounts.change(desk, "a", unlimited=True).credits is None
+    assert len(accounts.ledger(desk, "a")) == lines
+
+
 def test_an_account_is_there_once_and_what_is_not_there_is_not_found(desk: Desk) -> None:
     accounts.create(desk, "a")
     with pytest.raises(WrongState, match="already"):

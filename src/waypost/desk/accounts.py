@@ -72,12 +72,13 @@ def change(
     name: str,
     *,
     credits: int | UnsetType | None = UNSET,
+    unlimited: bool | UnsetType = UNSET,
     rate_limit: int | UnsetType | None = UNSET,
     default_sender: str | UnsetType | None = UNSET,
     notify: str | UnsetType | None = UNSET,
 ) -> AccountView:
     """Changes what is said. `credits` as a number sets the balance, with a line for the
-    difference.
+    difference. `unlimited` leaves the balance as it is then; it must not be below zero to count.
     """
     if isinstance(credits, int):
         whole(credits, 0, CREDITS_MOST, "credits")
@@ -86,6 +87,10 @@ def change(
         account = account_of(look, name)
         if credits is not UNSET:
             columns["unlimited"] = credits is None
+        elif unlimited is not UNSET:
+            if not unlimited and account.balance < 0:
+                raise UsageError("its balance is below zero: add credits first", "unlimited")
+            columns["unlimited"] = unlimited
         rows.update(look, "account", account.id, columns)
         if isinstance(credits, int) and credits != account.balance:
             difference = credits - account.balance

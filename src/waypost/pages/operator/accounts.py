@@ -10,7 +10,7 @@ from urllib.parse import quote
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, UnsetType
 
-from waypost.core.errors import UsageError, WaypostError
+from waypost.core.errors import WaypostError
 from waypost.desk import accounts, statement
 from waypost.desk.access import members
 from waypost.desk.access.roles import Role
@@ -92,7 +92,7 @@ def change(ask: Ask) -> Answer:
         accounts.change(
             ask.about(name),
             name,
-            credits=_unlimited(ask, name),
+            unlimited=ask.form.get("unlimited") == "on",
             rate_limit=_rate(ask),
             default_sender=ask.form.get("default_sender", "").strip() or None,
             notify=ask.form.get("notify", "").strip() or None,
@@ -123,19 +123,6 @@ def _credits(ask: Ask) -> int | None:
     if ask.form.get("credits", "").strip().lower() == "unlimited":
         return None
     return ask.whole("credits", 0)
-
-
-def _unlimited(ask: Ask, name: str) -> int | UnsetType | None:
-    """None: from now on unlimited; a number: the present balance, from now on kept to."""
-    view = accounts.show(ask.desk, name)
-    wanted = ask.form.get("unlimited") == "on"
-    if wanted == view.unlimited:
-        return UNSET
-    if wanted:
-        return None
-    if view.balance < 0:
-        raise UsageError("its balance is below zero: add credits first", "unlimited")
-    return view.balance
 
 
 def _rate(ask: Ask) -> int | UnsetType | None:
