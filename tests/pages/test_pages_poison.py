@@ -242,8 +242,10 @@ def visited(poison: Poisoned, paths: list[str]) -> list[str]:
     trouble: list[str] = []
 
     def asked(request: Request) -> None:
-        if not request.url.startswith((base, "data:", "about:", "blob:")):
-            trouble.append(request.url)
+        elsewhere = not request.url.startswith((base, "data:", "about:", "blob:"))
+        # What the policy of a preview stops is told of too, but nobody is asked.
+        if elsewhere and request.failure != "csp":
+            trouble.append(f"{request.url} ({request.failure})")
 
     def opened(dialog: Dialog) -> None:
         trouble.append("a dialog")
@@ -257,7 +259,8 @@ def visited(poison: Poisoned, paths: list[str]) -> list[str]:
                 context.add_cookies([{"name": name, "value": value, "url": base}])
             page = context.new_page()
             page.on("dialog", opened)
-            page.on("request", asked)
+            page.on("requestfinished", asked)
+            page.on("requestfailed", asked)
             for path in paths:
                 page.goto(base + path, wait_until="load")
                 if page.evaluate(f"window.{MARK}"):

@@ -94,7 +94,9 @@ class Relay:
 
     def cli(self, *arguments: str, stdin: str | None = None) -> Any:
         """One command that must succeed, with --json: the value it prints."""
-        if inprocess.suits(arguments, self.data):
+        # What a preloaded library is to see of the disk must happen in a process of its own.
+        alone = "LD_PRELOAD" in self.environment()
+        if not alone and inprocess.suits(arguments, self.data):
             said = ["--config", str(self.config), "--json", *arguments]
             code, told, complained = inprocess.call(
                 said, stdin or "", self.environment(), self.folder
