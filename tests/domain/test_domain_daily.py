@@ -162,7 +162,9 @@ def test_a_change_for_the_worse_is_told_once_and_shown(
     assert "corp.example through work: dmarc went from ok to error: there is no DMARC" in text
 
 
-@pytest.mark.parametrize("kind", ["servfail", "silence", "refused"])
+@pytest.mark.parametrize(
+    "kind", ["servfail", "refused", pytest.param("silence", marks=pytest.mark.slow)]
+)
 def test_a_name_server_that_is_away_changes_nothing(
     desk: Desk, server: DnsServer, clock: Clock, kind: str
 ) -> None:

@@ -127,6 +127,7 @@ def knot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Knot]:
     made.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -223,6 +223,7 @@ def test_other_cells_stay(text: str) -> None:
     assert cell(7) == 7
 
 
+@pytest.mark.slow
 def test_in_a_browser(poison: Poisoned) -> None:
     some = [f"/logs/{ident}" for ident in poison.idents[::70]]
     assert visited(poison, ["/logs", "/logs/refusals", "/senders", *some]) == []

@@ -288,6 +288,7 @@ def test_key_disabled(office: Office) -> None:
     assert office.submit(mail(), [ANN])[0] == 250
 
 
+@pytest.mark.slow
 def test_a_rotated_key_stops_at_once(office: Office) -> None:
     (key,) = [k for k in office.relay.cli("key", "list") if k["account"] == office.name]
     new = office.relay.cli("key", "rotate", str(key["id"]))["key"]
