@@ -17,6 +17,8 @@ from waypost.core.errors import Secret
 from waypost.core.lifecycle import State
 from waypost.core.message import Acceptance, Addressee, Attempt, Parcel, Result
 from waypost.store.connect import connect
+from waypost.store.read.audit import prove
+from waypost.store.read.book import Look
 from waypost.store.shared import Shared, changing
 from waypost.store.sqlite.engine import Engine, open_store
 
@@ -202,9 +204,17 @@ class House:
         return msgspec.structs.replace(basis, **changes)
 
     def adds_up(self) -> None:
-        """What an audit proves: the ledger, the charges, the counts and the queue."""
+        """The ledger, the charges, the counts and the queue, by questions of our own and by the
+        audit's.
+        """
         for name, sql in AUDIT.items():
             assert self.sql(sql) == [], name
+        db = connect(self.data, readonly=True)
+        try:
+            db.execute("BEGIN")
+            assert [check for check in prove(Look(db), self.data) if not check.ok] == []
+        finally:
+            db.close()
 
     @property
     def balance(self) -> int:

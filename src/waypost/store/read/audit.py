@@ -144,7 +144,9 @@ _QUESTIONS: tuple[tuple[str, str, str, Describe], ...] = (
     (
         "tallies",
         "what every account has come to is the sum of its messages",
-        "WITH mail AS (SELECT account_id, sum(charged) AS c, sum(refunded) AS r, sum(queued) AS q"
+        # Notices, which cost nothing, are not among an account's counts.
+        "WITH mail AS (SELECT account_id, sum(charged) AS c, sum(refunded) AS r,"
+        " sum(iif(channel = 'notice', 0, queued)) AS q"
         " FROM message INDEXED BY message_account GROUP BY account_id)"
         " SELECT a.name, a.accepted || ' accepted, ' || (a.failed + a.cancelled) || ' refunded, '"
         " || (a.accepted - a.sent - a.failed - a.cancelled) || ' queued',"
