@@ -9,6 +9,7 @@ import email.header
 import email.policy
 import re
 from email.message import EmailMessage
+from urllib.parse import unquote
 
 from hypothesis import given
 
@@ -67,3 +68,5 @@ def test_a_parameter(name: str) -> None:
     assert max(map(len, field.split("\r\n"))) <= 100
     read = email.message_from_string(field, policy=email.policy.compat32)
     assert read.get_filename() == name
+    for _, piece in re.findall(r"filename\*(\d+\*)?=(?:utf-8'')?([^;\r]+)", field):
+        unquote(piece, errors="strict")  # some readers decode each piece alone

@@ -73,14 +73,13 @@ def parameter(name: str, value: str) -> str:
     escaped = quote(value, safe="", encoding="utf-8", errors="replace")
     if len(escaped) <= PARAMETER_OCTETS:
         return f";\r\n {name}*=utf-8''{escaped}"
-    pieces: list[str] = []
-    rest = escaped
-    while rest:
-        cut = min(len(rest), PARAMETER_OCTETS)
-        while cut < len(rest) and "%" in rest[cut - 2 : cut]:  # not inside of %41
-            cut -= 1
-        pieces.append(rest[:cut])
-        rest = rest[cut:]
+    # A character stays in one piece: some readers decode each of them alone.
+    pieces = [""]
+    for character in value:
+        octets = quote(character, safe="", encoding="utf-8", errors="replace")
+        if len(pieces[-1]) + len(octets) > PARAMETER_OCTETS:
+            pieces.append("")
+        pieces[-1] += octets
     first = "utf-8''"
     return "".join(
         f";\r\n {name}*{number}*={first if number == 0 else ''}{piece}"
