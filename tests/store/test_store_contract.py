@@ -428,10 +428,9 @@ def test_refusals_are_counted_and_uses_written_seldom(tmp_path: Path) -> None:
             return RefusalNote(at_ms, "smtp", peer, 1, 1, "f@x.test", "sender", "550 no")
 
         for at_ms in (0, 1, 59_999, 60_000):
-            store.refuse(note(NOW_MS + at_ms, "192.0.2.1"))
-            store.refuse(note(NOW_MS + at_ms, "192.0.2.2"))
             store.used(1, NOW_MS + at_ms)
-            await store.hold(1, "", 0, None)  # the next batch
+            store.refuse(note(NOW_MS + at_ms, "192.0.2.1"))
+            await store.refuse(note(NOW_MS + at_ms, "192.0.2.2"))
         assert house.sql("SELECT peer, at - ?, count FROM refusal ORDER BY id", NOW_MS) == [
             ("192.0.2.1", 0, 3),
             ("192.0.2.2", 0, 3),
@@ -477,7 +476,7 @@ def test_after_close_everything_is_away(tmp_path: Path) -> None:
             await house.first.commit(acceptance)
         with pytest.raises(StoreAway):
             house.first.directory()
-        house.first.refuse(RefusalNote(0, "smtp", "p", None, None, "", "r", "a"))
+        await house.first.refuse(RefusalNote(0, "smtp", "p", None, None, "", "r", "a"))
         await house.close()
 
     asyncio.run(whole())

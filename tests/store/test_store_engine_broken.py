@@ -35,10 +35,12 @@ def test_everybody_is_answered_when_the_disk_fails(
             raise apsw.IOError("fsync")
 
         monkeypatch.setattr(engine._committer, "commit_now", broken)
-        engine.refuse(note(house, 1))
+        written = engine.refuse(note(house, 1))
         async with asyncio.timeout(5):
             with pytest.raises(StoreAway):
                 await engine.commit(house.acceptance())
+            await written
+            await engine.refuse(note(house, 3))
             await engine.close()
 
     asyncio.run(whole())

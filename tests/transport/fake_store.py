@@ -175,7 +175,7 @@ class FakeStore:
     def told(self, message_id: int) -> None:
         pass  # no account of this store has an address for notices
 
-    def refuse(self, note: RefusalNote) -> None:
+    def refuse(self, note: RefusalNote) -> asyncio.Future[None]:
         raise NotImplementedError
 
     def used(self, key_id: int, now_ms: int) -> None:

@@ -123,7 +123,7 @@ class Door:
             get("intake").exception("submission_broke", peer=submission.peer)
             outcome = AWAY
         if isinstance(outcome, Refusal):
-            self.note(
+            await self.note(
                 submission.channel,
                 submission.peer,
                 (submission.account_id, submission.key_id),
@@ -177,8 +177,11 @@ class Door:
         from_address: str,
         reason: Reason,
         answer: str,
-    ) -> None:
-        """Adds to the log of refusals; `who`: account and key, as far as they are known."""
+    ) -> asyncio.Future[None]:
+        """Adds to the log of refusals; `who`: account and key, as far as they are known.
+
+        Who answers when the future has ended is found in the log by whoever hears the answer.
+        """
         self.refused[reason] += 1
         account_id, key_id = who
         line = RefusalNote(
@@ -191,10 +194,7 @@ class Door:
             reason.value,
             answer,
         )
-        try:
-            self._store.refuse(line)
-        except StoreAway:
-            return  # a refusal needs no store: the client has its answer all the same
+        return self._store.refuse(line)
 
     async def _accepted(
         self, submission: Submission, flags: Flags, terms: Terms

@@ -102,9 +102,10 @@ class RelayStore(Protocol):
     def told(self, message_id: int) -> None:
         """Its client was answered that all of it failed: it needs no notice. Raises `StoreAway`."""
 
-    def refuse(self, note: RefusalNote) -> None:
+    def refuse(self, note: RefusalNote) -> asyncio.Future[None]:
         """Adds to the log of refusals, with the next batch; equal ones of one peer within a minute
-        are counted."""
+        are counted. The future ends when the line is committed, or forgotten since the store is
+        away."""
 
     def used(self, key_id: int, now_ms: int) -> None:
         """The key was used; written at most once a minute, with the next batch."""

@@ -80,7 +80,7 @@ class Gate:
         known = found.known
         who = (known.account_id, known.id) if known is not None else (None, None)
         row, text = TABLE[found.reason], _WORDS[found.reason]
-        self.door.note("http", peer, who, "", found.reason, f"{row.http} {row.word} {text}")
+        await self.door.note("http", peer, who, "", found.reason, f"{row.http} {row.word} {text}")
         if known is None:
             await self.late(peer)
         headers = {"WWW-Authenticate": "Bearer"} if row.http == 401 else {}

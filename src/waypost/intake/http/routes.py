@@ -95,7 +95,7 @@ async def _answered(
     except (Refused, StoreAway) as error:
         refused = error if isinstance(error, Refused) else Refused(AWAY)
         if caller is not None:
-            do.sending.note(caller, refused)
+            await do.sending.note(caller, refused)
         return failed(do.gate, caller, answer.failure(refused))
     except Failure as failure:
         return failed(do.gate, caller, failure)

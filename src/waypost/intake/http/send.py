@@ -141,13 +141,13 @@ class Sending:
                 outcomes.append(answer.of_one(failure, failure.status))
         return Reply(200, answer.good(outcomes))
 
-    def note(self, caller: Caller, refused: Refused) -> None:
+    async def note(self, caller: Caller, refused: Refused) -> None:
         """Adds a refusal that was made here to the log of them."""
         row = refused.refusal.row
         said = f"{row.http} {row.word} {refused.refusal.text}"
         who = (caller.account_id, caller.key.id)
         sender = printable(refused.sender, 320)
-        self._door.note("http", caller.peer, who, sender, refused.refusal.reason, said)
+        await self._door.note("http", caller.peer, who, sender, refused.refusal.reason, said)
 
     # Within.
 
@@ -209,7 +209,7 @@ class Sending:
         """One message's place in the answer to a batch."""
         try:
             if isinstance(made, Refused):
-                self.note(caller, made)
+                await self.note(caller, made)
                 raise answer.failure(made)
             status, told = await self._sent(caller, made, call, number)
         except Failure as failure:

@@ -156,9 +156,8 @@ class Engine:
     def told(self, message_id: int) -> None:
         self._keep(notes.DELETE_NOTICE, (message_id,), None, lambda _: None)
 
-    def refuse(self, note: RefusalNote) -> None:
-        with contextlib.suppress(StoreAway):  # the refusal itself is what the client is told
-            self._notes.refuse(note)
+    def refuse(self, note: RefusalNote) -> asyncio.Future[None]:
+        return self._notes.refuse(note)
 
     def used(self, key_id: int, now_ms: int) -> None:
         with contextlib.suppress(StoreAway):

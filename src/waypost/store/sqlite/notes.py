@@ -2,11 +2,14 @@
 holds, events.
 
 Promises: equal refusals of one peer within a minute are one line with a count; a key's use is
-written at most once a minute. Knows nothing of mail.
+written at most once a minute. With several workers a batch runs in a thread of its own while the
+loop adds more. Knows nothing of mail.
 """
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -56,8 +59,12 @@ class Notes:
         self._uses_underway: list[tuple[int, int]] = []
         self._new_lines: dict[_Same, tuple[int, int]] = {}
         self._asked = False
+        self._adding = threading.Lock()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting_underway: list[asyncio.Future[None]] = []
 
-    def refuse(self, note: RefusalNote) -> None:
+    def refuse(self, note: RefusalNote) -> asyncio.Future[None]:
+        """It ends when the line is committed, or forgotten."""
         same = (
             note.channel,
             note.peer,
@@ -67,26 +74,33 @@ class Notes:
             note.reason,
             note.answer,
         )
-        counted = self._refusals.get(same)
-        if counted is None:
-            self._refusals[same] = [note.at_ms, 1]
-        else:
-            counted[1] += 1
+        with self._adding:
+            counted = self._refusals.get(same)
+            if counted is None:
+                self._refusals[same] = [note.at_ms, 1]
+            else:
+                counted[1] += 1
+            written = asyncio.get_running_loop().create_future()
+            self._waiting.append(written)
         self._ask()
+        return written
 
     def used(self, key_id: int, now_ms: int) -> None:
         if now_ms - self._last_used.get(key_id, -USED_MS) >= USED_MS:
             self._last_used[key_id] = now_ms
-            self._used[key_id] = now_ms
+            with self._adding:
+                self._used[key_id] = now_ms
             self._ask()
 
     def run(self, batch: Batch) -> None:
         if not self._underway and not self._uses_underway:
             self._asked = False
-            self._underway = [(same, c[0], c[1]) for same, c in self._refusals.items()]
-            self._refusals.clear()
-            self._uses_underway = [(at, key) for key, at in self._used.items()]
-            self._used.clear()
+            with self._adding:
+                self._underway = [(same, c[0], c[1]) for same, c in self._refusals.items()]
+                self._refusals.clear()
+                self._uses_underway = [(at, key) for key, at in self._used.items()]
+                self._used.clear()
+                self._waiting_underway, self._waiting = self._waiting, []
         self._new_lines = {}
         for same, at_ms, count in self._underway:
             row_id, since = self._lines.get(same, (0, -EQUAL_MS))
@@ -107,10 +121,13 @@ class Notes:
         self._end()
 
     def failed(self, error: Exception) -> None:
+        self._forget()
         self._end()
 
     def _end(self) -> None:
         self._underway, self._uses_underway, self._new_lines = [], [], {}
+        waiting, self._waiting_underway = self._waiting_underway, []
+        _end(waiting)
         if self._refusals or self._used:
             self._ask()
 
@@ -119,10 +136,23 @@ class Notes:
             self._asked = True
             try:
                 self._submit(self)
-            except StoreAway:  # a refusal needs no store: it is forgotten, and nobody is held up
-                self._asked = False
-                self._refusals.clear()
-                self._used.clear()
+            except StoreAway:
+                self._forget()
+
+    def _forget(self) -> None:
+        """A refusal needs no store: nobody is held up."""
+        self._asked = False
+        with self._adding:
+            self._refusals.clear()
+            self._used.clear()
+            waiting, self._waiting = self._waiting, []
+        _end(waiting)
+
+
+def _end(waiting: list[asyncio.Future[None]]) -> None:
+    for written in waiting:
+        if not written.done():
+            written.set_result(None)
 
 
 class Keep(Deed):
