@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-OFTEN_NOT_IN_PATH = ("/usr/sbin", "/sbin", "/usr/lib/postfix/sbin")
+UNPACKED = Path(__file__).parent / "exim" / "usr" / "sbin"  # by .ci/run
+OFTEN_NOT_IN_PATH = ("/usr/sbin", "/sbin", "/usr/lib/postfix/sbin", str(UNPACKED))
 NODE = Path(__file__).parent / "node"
 NODE_PACKAGES = ("nodemailer", "mailparser", "axe-core")
 
@@ -23,12 +25,17 @@ def need(*programs: str) -> list[str]:
     for program in programs:
         path = _find(program)
         if path is None:
-            reason = f"needs {program}"
-            if os.environ.get("TEST_REQUIRE", "") == "all":
-                pytest.fail(f"{reason}, and TEST_REQUIRE=all", pytrace=False)
-            pytest.skip(reason)
+            missing(program)
         found.append(path)
     return found
+
+
+def missing(what: str) -> NoReturn:
+    """Skips the test that needs it, or fails it where all is required."""
+    reason = f"needs {what}"
+    if os.environ.get("TEST_REQUIRE", "") == "all":
+        pytest.fail(f"{reason}, and TEST_REQUIRE=all", pytrace=False)
+    pytest.skip(reason)
 
 
 def _find(program: str) -> str | None:

@@ -1,5 +1,5 @@
-"""Real servers as the upstream: smtp-sink, aiosmtpd told to fail, a Postfix and a Dovecot with TLS
-and login."""
+"""Real servers as the upstream: smtp-sink, aiosmtpd told to fail, a Postfix, a Dovecot and an Exim
+with TLS and login."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from peers.dovecot import Dovecot
+from peers.exim import Exim
 from peers.postfix import upstream_postfix
 from peers.process import wait_until
 from peers.recording import Recording, RecordingServer
@@ -209,6 +210,49 @@ def test_dovecot_with_starttls_and_login(
         assert len(recording.to("bob@example.com")) == 1
     finally:
         dovecot.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encryption", ["starttls", "tls"])
+def test_exim_with_tls_and_login(tmp_path: Path, recording: Recording, encryption: str) -> None:
+    """Its certificate holds by an authority that the machine trusts. A wrong password is told of
+    when it is saved, and later pauses the upstream until it is put right: the mail waited."""
+    exim = Exim(recording.port, "way@x.test", "pöst", implicit=encryption == "tls")
+    relay = Relay(tmp_path / "relay")
+    relay.env = {"SSL_CERT_FILE": str(exim.roots)}
+    try:
+        relay.start()
+        where = ("--host", "localhost", "--port", str(exim.port), "--encryption", encryption)
+        login = ("--username", "way@x.test", "--password-file", "-", "--validate", "on")
+        add = ("upstream", "add", "main", "--sender", SENDER, *where, *login)
+        refused = relay.run("--json", *add, stdin="wrong")
+        told = json.loads(refused.stdout)
+        assert (refused.returncode, told["diagnosis"]) == (1, "authentication_failed")
+        assert "535 Incorrect authentication data" in told["title"], told
+        assert "password" in told["fix"]
+        relay.cli(*add, stdin="pöst\n")
+        relay.cli("account", "create", "acme", "--credits", "10")
+        code, text = relay.submit(relay.key("acme"), mail(), ["ann@example.com"])
+        assert (code, text.split()[0]) == (250, "OK:"), exim.log()
+        wait_until(lambda: bool(recording.to("ann@example.com")), f"Exim's delivery {exim.log()}")
+        (arrived,) = recording.to("ann@example.com")
+        assert b"\r\nSubject: Hello\r\n" in arrived.octets
+        tested = relay.cli("upstream", "test", "main", "--send-to", "bob@example.com")
+        assert tested["ok"] is True
+        wait_until(lambda: bool(recording.to("bob@example.com")), "the test mail")
+
+        password = ("upstream", "set", "main", "--password-file", "-", "--no-test")
+        relay.cli(*password, stdin="wrong\n")
+        code, text = relay.submit(relay.key("acme"), mail("eve@example.com"), ["eve@example.com"])
+        assert (code, text.split()[0]) == (250, "queued:"), text
+        assert relay.cli("upstream", "show", "main")["state"] == "paused"
+        relay.cli(*password, stdin="pöst\n")
+        wait_until(lambda: bool(recording.to("eve@example.com")), "what had waited")
+        assert relay.credits() == 8
+        relay.audit()
+    finally:
+        relay.stop()
+        exim.stop()
 
 
 def test_failover_is_told_and_ends_by_itself(
