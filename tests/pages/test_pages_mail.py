@@ -146,7 +146,7 @@ def test_the_body_while_it_is_kept(town: Town, log: Sent) -> None:
     assert saved.headers["content-type"] == "application/octet-stream"
     assert saved.headers["content-disposition"].startswith("attachment")
     gone = owner.get(f"/logs/{log.sent}/source")
-    assert gone.status == 400
+    assert gone.status == 409
     assert "no longer kept" in gone.words
 
 
@@ -222,7 +222,7 @@ def test_send_again_is_a_new_message(town: Town, log: Sent) -> None:
     assert arrived[0].octets.lower().count(b"received:") == 1
     # Of one whose body is gone nothing can be sent.
     answer = developer.submit("/logs", f"/logs/{log.sent}/again")
-    assert answer.status == 400
+    assert answer.status == 409
     assert "no longer kept" in answer.words
     relay.audit()
 

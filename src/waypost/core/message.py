@@ -44,7 +44,8 @@ class Content(msgspec.Struct, frozen=True):
 
 class Submission(msgspec.Struct, frozen=True):
     """A message on its way in, and who brings it. `mail_from` None is `<>`; `rcpt_to` in RCPT
-    order, and all there is where it is `envelope_only`."""
+    order. `again`: octets that went this way before are meant to be sent anew: they are no repeat,
+    and `rcpt_to` is all there is (the header may name some who were never that message's)."""
 
     channel: str  # "smtp", "http", "command" or NOTICE
     account_id: int
@@ -55,7 +56,7 @@ class Submission(msgspec.Struct, frozen=True):
     mail_from: Address | None
     rcpt_to: tuple[Address, ...]
     content: Content
-    envelope_only: bool = False
+    again: bool = False
 
 
 class Addressee(msgspec.Struct, frozen=True):
@@ -77,7 +78,8 @@ class Acceptance(msgspec.Struct, frozen=True):
     """A submission that was judged good, ready to be committed; `id` is made, `head` is as it goes
     out.
 
-    `message_id`: the client's own Message-ID without brackets, or empty where Waypost made one.
+    `message_id`: the client's own Message-ID without brackets, empty where Waypost made one or
+    where nothing is to be taken for a repeat.
     `smtp_message_id`: the one that goes out. `generation`: of the directory it was judged by.
     `rate_per_minute` 0 is none. `window_ms`: how far back a repeat is looked for, 0 is off.
     """

@@ -13,7 +13,7 @@ from waypost.desk.office import Desk
 from waypost.intake.http import routes
 from waypost.intake.http.routes import Ready
 from waypost.pages import site
-from waypost.pages.api import openapi, reading
+from waypost.pages.api import openapi, reading, resend
 from waypost.pages.frame.frame import Frame
 from waypost.pages.manage import serve as manage
 from waypost.watch import health
@@ -28,6 +28,7 @@ def handlers(
         *health.handlers(readiness, __version__),
         *routes.handlers(ready),
         *reading.handlers(ready, desk),
+        *resend.handlers(ready, desk),
         *manage.handlers(ready, desk, config),
         *openapi.handlers(__version__),
         *site.handlers(frame, ready),

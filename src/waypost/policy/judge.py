@@ -77,7 +77,7 @@ def judge(
     origin = sender.find(fields, submission, directory)
     if isinstance(origin, Refusal):
         return origin
-    envelope = submission.envelope_only or _envelope_only(directory, submission.key_id)
+    envelope = submission.again or _envelope_only(directory, submission.key_id)
     addressees = recipients.find(fields, submission, envelope, rules.recipients)
     if isinstance(addressees, Refusal):
         return addressees
@@ -94,7 +94,7 @@ def judge(
         upstream_id=origin.sender.upstream_id,
         envelope_from=origin.sender.address,
         subject=_subject(fields),
-        message_id=own_id,
+        message_id="" if submission.again else own_id,
         smtp_message_id=sent_id,
         null_sender=submission.mail_from is None,
         addressees=addressees,

@@ -1,4 +1,4 @@
-"""`waypost log`: list, show, refusals, tail.
+"""`waypost log`: list, show, resend, refusals, tail.
 
 Promises that what outsiders wrote cannot command a terminal. Knows nothing of how mail is kept.
 """
@@ -87,6 +87,19 @@ def show(call: Call, ident: str, account: str | None) -> None:
 
     view = logs.show(call.desk(), ident, account=account)
     print_message(call, view)
+
+
+@log.command()
+@click.argument("ident", metavar="ID")
+@account_option(help="The owner of the message.")
+@pass_call
+def resend(call: Call, ident: str, account: str | None) -> int:
+    """Send it again, while it is kept: a new message with a new id and charge."""
+    from waypost.cli.relay import send
+
+    view = send.resubmitted(call.config, call.desk(), ident, account)
+    print_message(call, view)
+    return send.code_of(view)
 
 
 @log.command()

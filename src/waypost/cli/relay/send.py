@@ -7,10 +7,12 @@ Knows nothing of SMTP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.message
 import email.policy
 import hashlib
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,15 @@ from waypost.core.message import Content, Submission
 from waypost.core.verdict import Refusal
 from waypost.desk import accounts, logs
 from waypost.desk.office import Desk
+from waypost.desk.send import again
 from waypost.desk.views import MessageView
+from waypost.intake.accept import Door
 from waypost.policy.header import split
 from waypost.policy.line_ends import Flags, Mender
 from waypost.store.connect import Paths
 from waypost.store.locks import held
+from waypost.store.spool import Spool
+from waypost.store.sqlite.engine import Engine
 
 LOOK_S = 0.05  # between looks at the log while the relay works on it
 
@@ -70,6 +76,11 @@ def send(call: Call, /, **said: Any) -> int:
     octets = _octets(draft)  # as whoever calls: the data directory's owner may not read the file
     view = submitted(call.config, call.desk(), draft, octets)
     call.thing(view)
+    return code_of(view)
+
+
+def code_of(view: MessageView) -> int:
+    """What a command that sent this ends with; says so where it was refused for good."""
     if view.status != "failed":
         return 0
     refused = next(found for found in view.recipients if found.status == "failed")
@@ -88,6 +99,19 @@ def submitted(config: Config, desk: Desk, draft: Draft, octets: bytes) -> Messag
     recipients = tuple(_address(text, "to") for text in draft.to)
     mail_from = _address(draft.sender, "from") if draft.sender else None
     message_id = asyncio.run(_submit(config, account.name, mail_from, recipients, octets))
+    return _told(config, desk, message_id)
+
+
+def resubmitted(config: Config, desk: Desk, message: str, account: str | None) -> MessageView:
+    """The same for a message of the log, sent again.
+
+    Raises `NotFound`, `BodyGone` and `NotAccepted` too.
+    """
+    logs.show(desk, message, account=account)  # a wrong id is told before anything is opened
+    return _told(config, desk, asyncio.run(_again(config, desk, message, account)))
+
+
+def _told(config: Config, desk: Desk, message_id: str) -> MessageView:
     if not held(Paths(config.data).lock("serve")):
         out.warn("no relay is running on this data directory: the message is queued")
         return logs.show(desk, message_id)
@@ -128,14 +152,10 @@ async def _submit(
     recipients: tuple[Address, ...],
     octets: bytes,
 ) -> str:
-    clock = SystemClock()
-    engine = app.open_engine(config, clock, None, serving=False)
-    try:
-        content, flags = _content(octets)
+    content, flags = _content(octets)
+    async with _opened(config) as (engine, door):
         known = engine.directory().accounts.values()
         account_id = next(found.id for found in known if found.name == account)
-        now = msgspec.structs.replace(config, inline_wait_s=0.0)
-        door = app.make_door(now, clock, engine)
         submission = Submission(
             "command", account_id, None, "", "", False, mail_from, recipients, content
         )
@@ -145,6 +165,23 @@ async def _submit(
         if isinstance(answer, Refusal):
             raise Refused(answer.text)
         return ident.show(answer.message_id)
+
+
+async def _again(config: Config, desk: Desk, message: str, account: str | None) -> str:
+    async with _opened(config) as (engine, door):
+        spool = Spool(config.data, engine.worker)
+        through = again.Again(door, asyncio.get_running_loop(), lambda: spool)
+        return await asyncio.to_thread(again.again, desk, through, message, account=account)
+
+
+@contextlib.asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[tuple[Engine, Door]]:
+    """The store and a door of this process, which waits for nobody."""
+    clock = SystemClock()
+    engine = app.open_engine(config, clock, None, serving=False)
+    try:
+        now = msgspec.structs.replace(config, inline_wait_s=0.0)
+        yield engine, app.make_door(now, clock, engine)
     finally:
         await engine.close()
 

@@ -7,6 +7,7 @@ the same recipients. Knows nothing of who asks for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as Late
 
@@ -14,13 +15,14 @@ import msgspec
 
 from waypost.core import ident
 from waypost.core.address import parse as parse_address
-from waypost.core.errors import AddressError, WaypostError, WrongState
+from waypost.core.errors import AddressError, StoreAway, WaypostError, WrongState
 from waypost.core.message import Submission
 from waypost.core.verdict import Refusal, Settled
 from waypost.desk.logs import found
 from waypost.desk.office import Desk
-from waypost.desk.view.message import SOURCE_OCTETS, BodyGone, everyone
+from waypost.desk.view.message import BodyGone, everyone
 from waypost.intake.accept import Door
+from waypost.intake.anew import Kept, take_in
 from waypost.intake.bounds import Memory
 from waypost.intake.receive import Receiver
 from waypost.policy.line_ends import Flags
@@ -28,13 +30,16 @@ from waypost.store.read.screens import message as parts
 from waypost.store.spool import Spool
 
 CHANNEL = "command"
-WAIT_S = 60.0  # longer than the inline wait may be
+WAIT_S = 310.0  # longer than the inline wait may be, which is 300 s at most
 MOST_OCTETS = 64 << 20
-RECEIVED = b"received:"
 
 
 class NotAccepted(WrongState):
     """The door refused it; nothing was charged."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
 
 
 class Again(msgspec.Struct, frozen=True):
@@ -45,10 +50,10 @@ class Again(msgspec.Struct, frozen=True):
     spool: Callable[[], Spool]
 
 
-def again(desk: Desk, through: Again | None, message: str, *, account: str | None) -> str:
-    """The id of the new message. Call it in a thread.
+def kept(desk: Desk, message: str, *, account: str | None) -> Kept:
+    """What is to be sent again.
 
-    Raises `NotFound`, `BodyGone`, and `NotAccepted` with the door's words.
+    Raises `NotFound`, `BodyGone`, and `WrongState` where an address of it is none any more.
     """
     with desk.reading() as look:
         row = found(look, message, account)
@@ -56,54 +61,52 @@ def again(desk: Desk, through: Again | None, message: str, *, account: str | Non
         to = everyone(look, row)
     if body is None or len(body.data) < body.octets:
         raise BodyGone
-    if through is None:
-        raise WrongState("the relay is starting or stopping: try again in a moment")
     try:
         recipients = tuple(parse_address(address) for address in to)
         sender = parse_address(row.from_address)
     except AddressError as error:
         raise WrongState(f"an address of it cannot be read any more: {error.public}") from error
+    return Kept(row.account_id, body.data, sender, recipients)
+
+
+def again(desk: Desk, through: Again | None, message: str, *, account: str | None) -> str:
+    """The id of the new message. Call it in a thread.
+
+    Raises `NotFound`, `BodyGone`, and `NotAccepted` with the door's refusal.
+    """
+    old = kept(desk, message, account=account)
+    if through is None:
+        raise WrongState("the relay is starting or stopping: try again in a moment")
     receiver = Receiver(through.spool(), Memory(MOST_OCTETS), through.door.rules.message_bytes)
-    octets = without_first_received(body.data)
-    for at in range(0, len(octets), SOURCE_OCTETS):
-        receiver.feed(octets[at : at + SOURCE_OCTETS])
-    content = receiver.finish()
-    kept = False
+    content = take_in(old.octets, receiver)
+    accepted = False
     try:
         if isinstance(content, Refusal):
-            raise NotAccepted(content.text)
+            raise NotAccepted(content)
         submission = Submission(
             channel=CHANNEL,
-            account_id=row.account_id,
+            account_id=old.account_id,
             key_id=None,
             peer="",
             helo="",
             tls=True,
-            mail_from=sender,
-            rcpt_to=recipients,
+            mail_from=old.sender,
+            rcpt_to=old.to,
             content=content,
-            envelope_only=True,  # the header may name some who were never this message's
+            again=True,
         )
         done = _submitted(through, submission, receiver.flags)
-        kept = not isinstance(done, Refusal)
+        accepted = not isinstance(done, Refusal)
     finally:
-        if kept:
+        if accepted:
             receiver.release()
         else:
             receiver.discard()
     if isinstance(done, Refusal):
-        raise NotAccepted(done.text)
+        raise NotAccepted(done)
+    with contextlib.suppress(StoreAway), desk.noting():  # a line of the audit trail, where one is
+        pass
     return ident.show(done.message_id)
-
-
-def without_first_received(octets: bytes) -> bytes:
-    """The octets without a Received field on top: ours, made when it came in the first time."""
-    if octets[: len(RECEIVED)].lower() != RECEIVED:
-        return octets
-    end = octets.find(b"\r\n")
-    while end >= 0 and octets[end + 2 : end + 3] in (b" ", b"\t"):
-        end = octets.find(b"\r\n", end + 2)
-    return octets[end + 2 :] if end >= 0 else octets
 
 
 def _submitted(through: Again, submission: Submission, flags: Flags) -> Refusal | Settled:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from waypost.core import ident
-from waypost.core.errors import WaypostError
+from waypost.core.errors import WrongState
 from waypost.core.lifecycle import State
 from waypost.desk.accounts import line as ledger_line
 from waypost.desk.logs import found
@@ -28,7 +28,7 @@ PREVIEW_OCTETS = 4 << 20
 REPLIES_MOST = 8
 
 
-class BodyGone(WaypostError):
+class BodyGone(WrongState):
     """The message's octets are no longer kept."""
 
     def __init__(self) -> None:

@@ -30,6 +30,8 @@ from waypost.web import JSON, Failure
 
 JSON_TYPES = frozenset({"", JSON})
 RAW_TYPES = frozenset({"message/rfc822"})
+NO_ROOM = frozenset({Reason.FULL, Reason.TROUBLE})  # said to repeats too, which need a disk
+NOT_NOW = frozenset(Reason) - {Reason.RATE_LIMIT}  # the commit says exactly how long to wait
 STARTING = "The relay is starting, try again in a moment"
 STARTING_S = "2"
 
@@ -65,12 +67,12 @@ def handlers(ready: Ready) -> list[HTTPRouteHandler]:
     @post("/api/v1/email/send", status_code=200)
     async def send(request: Request[Any, Any, Any]) -> ASGIResponse:
         do = ready.now
-        return await _answered(do, request, JSON_TYPES, do.sending.one, do.sending.again)
+        return await answered(do, request, JSON_TYPES, do.sending.one, do.sending.again)
 
     @post("/api/v1/email/batch", status_code=200)
     async def batch(request: Request[Any, Any, Any]) -> ASGIResponse:
         do = ready.now
-        return await _answered(do, request, JSON_TYPES, do.sending.batch, do.sending.batch_again)
+        return await answered(do, request, JSON_TYPES, do.sending.batch, do.sending.batch_again)
 
     @post("/api/v1/email/raw", status_code=200)
     async def raw(request: Request[Any, Any, Any]) -> ASGIResponse:
@@ -80,14 +82,15 @@ def handlers(ready: Ready) -> list[HTTPRouteHandler]:
         async def work(caller: Caller, body: Body, call: Call | None) -> Reply:
             return await do.sending.raw(caller, body, envelope, call)
 
-        return await _answered(do, request, RAW_TYPES, work, do.sending.again)
+        return await answered(do, request, RAW_TYPES, work, do.sending.again)
 
     return [send, batch, raw]
 
 
-async def _answered(
+async def answered(
     do: Doing, request: Request[Any, Any, Any], types: frozenset[str], work: Work, again: Again
 ) -> ASGIResponse:
+    """The answer to a call that sends: `work` does it, `again` tells what became of it before."""
     caller: Caller | None = None
     try:
         caller = await do.gate.caller(request.scope)
@@ -121,10 +124,9 @@ async def _within(
         check_type(scope, types)
         name = header(scope, b"idempotency-key")
         digest = once.key_digest(name) if name else b""
-        if not name:
-            early = do.gate.door.known_at_mail(caller.account_id, caller.key.id)
-            if early is not None and early.reason is not Reason.RATE_LIMIT:
-                raise Refused(early)  # the commit says exactly how long the rate wants one to wait
+        early = do.gate.door.known_at_mail(caller.account_id, caller.key.id)
+        if early is not None and early.reason in (NO_ROOM if name else NOT_NOW):
+            raise Refused(early)
         body = await take(request.receive, do.folder)
         try:
             if not name:

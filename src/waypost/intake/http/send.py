@@ -20,6 +20,7 @@ from waypost.core.message import Content, Idempotency, Submission
 from waypost.core.reply import printable
 from waypost.core.verdict import Reason, Refusal
 from waypost.intake.accept import PLAIN, Accepted, Door, Terms
+from waypost.intake.anew import Kept, take_in
 from waypost.intake.bounds import Memory
 from waypost.intake.http import answer, draft
 from waypost.intake.http.body import Body
@@ -59,6 +60,7 @@ class Made(msgspec.Struct):
     everyone: tuple[Address, ...]
     hold_until_ms: int
     receiver: Receiver
+    again: bool = False
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -112,6 +114,22 @@ class Sending:
             *(self._place(caller, item, call, number) for number, item in enumerate(made))
         )
         return Reply(200, answer.good(outcomes))
+
+    async def anew(self, caller: Caller, kept: Callable[[], Kept], call: Call | None) -> Reply:
+        """A message of the log once more. `kept` is asked in a thread; what it raises, and
+        `Failure`, `Refused`.
+        """
+
+        def make() -> Made:
+            old = kept()
+            receiver = self._receiver(Memory(PLENTY_OCTETS))
+            content = _finished(take_in(old.octets, receiver))
+            return Made(content, receiver.flags, old.sender, old.to, 0, receiver, again=True)
+
+        async with self._thread:
+            made = await asyncio.to_thread(make)
+        status, told = await self._sent(caller, made, call, 0)
+        return Reply(status, answer.good(told))
 
     async def again(self, found: Remembered) -> Reply | None:
         """What became of the message of a call whose answer was lost; None: it was refused."""
@@ -179,7 +197,7 @@ class Sending:
         receiver = self._receiver(room)
         for piece in compose(written, mark):
             receiver.feed(piece)
-        content = _finished(receiver)
+        content = _finished(receiver.finish())
         return Made(
             content, receiver.flags, written.sender, written.everyone, hold_until_ms, receiver
         )
@@ -187,7 +205,7 @@ class Sending:
     def _read(self, octets: bytes, envelope: Envelope, room: Memory | None) -> Made:
         receiver = self._receiver(room)
         receiver.feed(octets)
-        content = _finished(receiver)
+        content = _finished(receiver.finish())
         try:
             to = tuple(_address(text, "envelope-to") for text in envelope.to)
             sender = _address(envelope.sender, "envelope-from") if envelope.sender else None
@@ -230,6 +248,7 @@ class Sending:
             mail_from=made.mail_from,
             rcpt_to=made.everyone,
             content=made.content,
+            again=made.again,
         )
         done: Accepted | Refusal | None = None
         try:
@@ -268,8 +287,7 @@ class Sending:
         return at_ms if at_ms > now_ms else 0
 
 
-def _finished(receiver: Receiver) -> Content:
-    content = receiver.finish()
+def _finished(content: Content | Refusal) -> Content:
     if isinstance(content, Refusal):
         raise Refused(content)
     return content

@@ -23,6 +23,8 @@ from waypost.pages.manage.document import describe
 from waypost.web import JSON
 
 REF = "#/components/schemas/{name}"
+MAIL = "/api/v1/email"
+MESSAGE = f"{MAIL}/messages/{{id}}"
 DRAFT = {"to": "ann@example.com", "subject": "Hello", "text": "It works."}
 SENT = {
     "messageId": "1a1fd7e724600000",
@@ -95,7 +97,7 @@ def document(version: str) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
-        "paths": {**_paths(), **describe.paths(managing, REF)},
+        "paths": {**_sending(), **_reading(), **describe.paths(managing, REF)},
         "components": {
             "schemas": {**describe.shapes(managing, REF), **shapes},
             "securitySchemes": {
@@ -128,16 +130,14 @@ def handlers(version: str) -> list[HTTPRouteHandler]:
     return [openapi, docs]
 
 
-def _paths() -> dict[str, Any]:
+def _sending() -> dict[str, Any]:
     sent = {"200": _good("Sent", SENT), "202": _good("Sent", {**SENT, "status": "queued"})}
     one = {"$ref": REF.format(name="Draft")}
     many = {"type": "array", "items": one, "minItems": 1, "maxItems": BATCH_MESSAGES}
-    mail = "/api/v1/email"
-    message = f"{mail}/messages/{{id}}"
-    whole, key = {"200": _good("MessageView")}, ["Idempotency-Key"]
+    key = ["Idempotency-Key"]
     return {
-        f"{mail}/send": {"post": _call("Send a message", sent, SENDING, key, (JSON, one, DRAFT))},
-        f"{mail}/batch": {
+        f"{MAIL}/send": {"post": _call("Send a message", sent, SENDING, key, (JSON, one, DRAFT))},
+        f"{MAIL}/batch": {
             "post": _call(
                 "Send up to 100 messages; each has its own answer",
                 {"200": _list()},
@@ -146,7 +146,7 @@ def _paths() -> dict[str, Any]:
                 (JSON, {"anyOf": [many, _object({"messages": many})]}, [DRAFT]),
             )
         },
-        f"{mail}/raw": {
+        f"{MAIL}/raw": {
             "post": _call(
                 "Send a message that is written already (RFC 5322)",
                 sent,
@@ -155,7 +155,22 @@ def _paths() -> dict[str, Any]:
                 ("message/rfc822", {"type": "string"}, "From: a@example.com\r\n\r\nHi.\r\n"),
             )
         },
-        f"{mail}/messages": {
+        f"{MESSAGE}/resend": {
+            "post": _call(
+                "Send it again, to the same recipients: a new message with a new id and charge;"
+                " 409 BODY_GONE where it is no longer kept",
+                sent,
+                (*SENDING, 404),
+                [*key, "id"],
+            )
+        },
+    }
+
+
+def _reading() -> dict[str, Any]:
+    whole = {"200": _good("MessageView")}
+    return {
+        f"{MAIL}/messages": {
             "get": _call(
                 "Messages, newest first",
                 {"200": _list("MessageLine")},
@@ -163,11 +178,11 @@ def _paths() -> dict[str, Any]:
                 ["status", "from", "to", "after", "before", "cursor", "limit"],
             )
         },
-        message: {"get": _call("One message, every attempt", whole, READING, ["id"])},
-        f"{message}/cancel": {
+        MESSAGE: {"get": _call("One message, every attempt", whole, READING, ["id"])},
+        f"{MESSAGE}/cancel": {
             "post": _call("Cancel what is queued, refunded", whole, (*READING, 409), ["id"])
         },
-        f"{message}/retry": {
+        f"{MESSAGE}/retry": {
             "post": _call("Try what is queued now", whole, (*READING, 409), ["id"])
         },
         "/api/v1/account": {

@@ -18,6 +18,7 @@ from litestar.response.base import ASGIResponse
 from waypost.core.errors import NotFound, StoreAway, UsageError, WrongState
 from waypost.desk import accounts, logs, queue
 from waypost.desk.office import Desk
+from waypost.desk.view.message import BodyGone
 from waypost.intake.accept import AWAY
 from waypost.intake.http import answer
 from waypost.intake.http.draft import Refused
@@ -66,7 +67,7 @@ def handlers(ready: Ready, desk: Desk) -> list[HTTPRouteHandler]:
         except Refused as refused:
             return failed(gate, caller, answer.failure(refused))
         except (NotFound, UsageError, WrongState, StoreAway) as error:
-            return failed(gate, caller, _failure(error))
+            return failed(gate, caller, told(error))
         body = msgspec.json.encode(found) if isinstance(found, Page) else answer.good(found)
         return response(body, 200, gate.limits(caller))
 
@@ -124,10 +125,10 @@ def _refusals(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Pa
 
 def _account(desk: Desk, caller: Caller) -> dict[str, Any]:
     use = accounts.use(desk, caller.account)
-    told: dict[str, Any] = msgspec.to_builtins(use.account)
-    told["limits"] = {"ratePerMinute": use.account.rate_limit}
-    told["today"] = Today(use.messages_today, use.recipients_today)
-    return told
+    shown: dict[str, Any] = msgspec.to_builtins(use.account)
+    shown["limits"] = {"ratePerMinute": use.account.rate_limit}
+    shown["today"] = Today(use.messages_today, use.recipients_today)
+    return shown
 
 
 def _page(found: list[Any], limit: int) -> Page:
@@ -136,12 +137,15 @@ def _page(found: list[Any], limit: int) -> Page:
     return Page(True, shown, str(shown[-1].id) if more else None)
 
 
-def _failure(error: NotFound | UsageError | WrongState | StoreAway) -> Failure:
+def told(error: NotFound | UsageError | WrongState | StoreAway) -> Failure:
+    """What the desk says, as HTTP says it."""
     named = isinstance(error, UsageError) and error.field  # it begins with a name or a value
     text = error.public if named else error.public[:1].upper() + error.public[1:]
     match error:
         case NotFound():
             return Failure(404, "NOT_FOUND", text)
+        case BodyGone():
+            return Failure(409, "BODY_GONE", text)
         case WrongState():
             return Failure(409, "WRONG_STATE", text)
         case UsageError():

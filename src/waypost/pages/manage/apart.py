@@ -37,7 +37,7 @@ class Apart:
     async def slow(self, work: Callable[[], T], account: str | None) -> T:
         """What waits for others. `Failure` 503 where too many wait already."""
         if self._slow.total() >= SLOW or self._slow[account] >= SLOW_EACH:
-            text = "Too many connection tests are under way: try again in a moment"
+            text = "Too many calls that wait for others are under way: try again in a moment"
             raise Failure(503, "UNAVAILABLE", text, headers={"Retry-After": "5"})
         self._slow[account] += 1
         try:

@@ -1,4 +1,4 @@
-"""Senders, the log, the queue and the audit, of the management API.
+"""Senders and the queue, of the management API.
 
 Promises that a token of one account learns no other account's name. Knows nothing of delivery.
 """
@@ -10,26 +10,16 @@ from typing import Any
 import msgspec
 
 from waypost.core.errors import UsageError
-from waypost.desk import logs, office, queue, senders
-from waypost.desk.views import (
-    AuditView,
-    MessageLine,
-    MessageView,
-    QueueChange,
-    QueueLine,
-    RefusalView,
-    SenderView,
-)
+from waypost.desk import queue, senders
+from waypost.desk.views import QueueChange, QueueLine, SenderView
 from waypost.pages.api import query as reads
-from waypost.pages.manage.route import PAGING, Ask, Nothing, Page, Route, cut
+from waypost.pages.manage.route import PAGING, Ask, Page, Route
 from waypost.pages.manage.shapes import Cancel, NewSender, Retry, SenderEdit
-
-FILTERS = ("account", "status", "from", "to", "after", "before")
 
 
 def routes() -> list[Route]:
     """All of them."""
-    return [*_of_senders(), *_of_the_log(), *_of_the_queue()]
+    return [*_of_senders(), *_of_the_queue()]
 
 
 def _of_senders() -> list[Route]:
@@ -83,65 +73,6 @@ def _of_senders() -> list[Route]:
             ),
             query=("account", "on", "fail"),
             **one,
-        ),
-    ]
-
-
-def _of_the_log() -> list[Route]:
-    one: dict[str, Any] = {"takes": Nothing, "gives": MessageView, "errors": (409,)}
-    return [
-        Route(
-            method="GET",
-            path="/messages",
-            summary="Messages, newest first",
-            do=_messages,
-            gives=MessageLine,
-            many=True,
-            query=(*FILTERS, *PAGING),
-        ),
-        Route(
-            method="GET",
-            path="/messages/{id}",
-            summary="One message: every recipient, attempt and line of the ledger",
-            do=lambda ask: logs.show(ask.desk, ask.path["id"], account=ask.account),
-            gives=MessageView,
-        ),
-        Route(
-            method="POST",
-            path="/messages/{id}/retry",
-            summary="Try what is queued of it now; 409 where it has ended",
-            do=lambda ask: queue.retry(ask.desk, ask.path["id"], account=ask.account),
-            **one,
-        ),
-        Route(
-            method="POST",
-            path="/messages/{id}/cancel",
-            summary="Cancel and refund what is queued of it; 409 where it has ended or is sent now",
-            do=lambda ask: queue.cancel(ask.desk, ask.path["id"], account=ask.account),
-            **one,
-        ),
-        Route(
-            method="GET",
-            path="/refusals",
-            summary="Calls and sessions that were refused, newest first",
-            do=lambda ask: ask.page(
-                lambda below, most: logs.refusals(
-                    ask.desk, account=ask.whose, cursor=below, limit=most
-                ),
-                lambda refusal: refusal.id,
-            ),
-            gives=RefusalView,
-            many=True,
-            query=("account", *PAGING),
-        ),
-        Route(
-            method="GET",
-            path="/audit",
-            summary="The ledger and the queue, proved",
-            do=lambda ask: office.audit(ask.desk),
-            gives=AuditView,
-            operator=True,
-            slow=True,
         ),
     ]
 
@@ -240,22 +171,6 @@ def _change(ask: Ask) -> SenderView:
         default=edit.default,
         keep_cap=ask.mine,
     )
-
-
-def _messages(ask: Ask) -> Page:
-    query, most = ask.query, reads.limit(ask.query)
-    found = logs.list_(
-        ask.desk,
-        account=ask.whose,
-        status=query.get("status"),
-        sender=query.get("from"),
-        to=query.get("to"),
-        after=reads.time(query, "after"),
-        before=reads.time(query, "before"),
-        cursor=query.get("cursor"),
-        limit=most + 1,
-    )
-    return cut(found, most, lambda last: last.id)
 
 
 def _retry(ask: Ask) -> QueueChange:

@@ -14,6 +14,7 @@ import msgspec
 from waypost.core.errors import Forbidden, NotFound, UsageError
 from waypost.desk.connection.trial import Trial
 from waypost.desk.office import NEWEST, Desk, shown
+from waypost.desk.send.again import Again
 from waypost.domain.resolver import Dns
 from waypost.pages.api import query as reads
 from waypost.pages.api.query import Query
@@ -51,7 +52,9 @@ class Means(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """One call. `account`: whose token it is, None for all. `body` is of what the route takes."""
+    """One call. `account`: whose token it is, None for all. `body` is of what the route takes;
+    `door` is the way to send again.
+    """
 
     desk: Desk
     means: Means
@@ -60,6 +63,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     query: Query
     body: Any
     once: str
+    door: Again
 
     @property
     def mine(self) -> bool:

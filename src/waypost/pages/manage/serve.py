@@ -6,6 +6,7 @@ that a name may hold a slash or whatever else people call things. Knows nothing 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -31,6 +32,8 @@ from waypost.desk.connection.pace import TooManyTests
 from waypost.desk.connection.vault import DeskVault
 from waypost.desk.connection.views import TestFailed
 from waypost.desk.office import Desk, Hand
+from waypost.desk.send.again import NotAccepted
+from waypost.desk.view.message import BodyGone
 from waypost.domain.resolver import Dns
 from waypost.intake.accept import AWAY
 from waypost.intake.http import answer
@@ -41,7 +44,8 @@ from waypost.intake.http.once import KEY_CHARACTERS
 from waypost.intake.http.routes import JSON_TYPES, Doing, Ready, check_type, response
 from waypost.log import get
 from waypost.pages.api import query as reads
-from waypost.pages.manage import mail, outside, people, servers
+from waypost.pages.doors import again_through
+from waypost.pages.manage import log, mail, outside, people, servers
 from waypost.pages.manage.apart import Apart
 from waypost.pages.manage.gate import holder
 from waypost.pages.manage.route import ROOT, Ask, Means, Nothing, Page, Replayed, Route
@@ -68,7 +72,7 @@ _DIAGNOSED = {  # the field that is most likely to be changed
 
 def routes() -> list[Route]:
     """Every route of the management API."""
-    return [*people.routes(), *mail.routes(), *servers.routes(), *outside.routes()]
+    return [*people.routes(), *mail.routes(), *log.routes(), *servers.routes(), *outside.routes()]
 
 
 def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]:
@@ -172,6 +176,7 @@ class _Manager:
             query=query,
             body=body,
             once=once,
+            door=again_through(by[1], desk.clock, asyncio.get_running_loop()),
         )
 
 
@@ -256,6 +261,10 @@ def _of_the_desk(error: WaypostError) -> Failure:
             return Failure(429, "RATE_LIMITED", text, headers=again)
         case Conflict():
             return Failure(409, "IDEMPOTENCY_CONFLICT", text)
+        case BodyGone():
+            return Failure(409, "BODY_GONE", text)
+        case NotAccepted():
+            return answer.failure(Refused(error.refusal))
         case WrongState():
             return Failure(409, "WRONG_STATE", text)
         case UsageError():

@@ -9,13 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 
 from waypost.desk.send.again import Again
 from waypost.intake.http.routes import Ready
+from waypost.pages.doors import again_through
 from waypost.pages.frame.frame import Frame
 from waypost.pages.screens import logs, message, overview, waiting
 from waypost.pages.screens.servers import integrations, senders
 from waypost.pages.screens.servers.domains import Domains
 from waypost.pages.screens.servers.trying import Trying
-
-SPOOL_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def handlers(frame: Frame, ready: Ready) -> list[HTTPRouteHandler]:
@@ -25,8 +24,7 @@ def handlers(frame: Frame, ready: Ready) -> list[HTTPRouteHandler]:
         doing = ready.doing
         if doing is None or frame.loop is None:
             return None
-        part = "a" + frame.desk.clock.token(SPOOL_LETTERS, 8)
-        return Again(doing.gate.door, frame.loop, lambda: doing.sending.spool(part))
+        return again_through(doing, frame.desk.clock, frame.loop)
 
     return [
         *overview.handlers(frame),

@@ -23,6 +23,7 @@ ERRORS = MappingProxyType(
     {
         400: ("INVALID_REQUEST", "Something in the call is wrong: see `field`"),
         401: ("UNAUTHORIZED", "No token, or one that is not known; a key is none"),
+        402: ("INSUFFICIENT_CREDITS", "The account has not enough credits"),
         403: (
             "FORBIDDEN",
             "The operator's to do, not a token's of one account; KEY_DISABLED: its account is",
