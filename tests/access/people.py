@@ -39,6 +39,15 @@ def join(desk: Desk, email: str, account: str | None = "acme", role: Role = Role
     return seen(desk, login.by_invite(desk, token_in(link), PASSWORD, HERE).token)
 
 
+def owned(desk: Desk, email: str, account: str = "acme") -> Visitor:
+    """A member whom an owner made, and whose `PASSWORD` the owner knows; logged in."""
+    members.add(desk, f"boss@{account}.test", account=account, role=Role.OWNER)
+    members.add(desk, email, account=account, role=Role.DEVELOPER, by_owner=True)
+    link = members.invite(desk, email, account=account, by_owner=True).link
+    assert isinstance(link, str)
+    return seen(desk, login.by_invite(desk, token_in(link), PASSWORD, HERE).token)
+
+
 def seen(desk: Desk, token: Secret) -> Visitor:
     """Who shows that token: somebody."""
     found = sessions.visitor(desk, token)

@@ -283,8 +283,8 @@ def test_guessing_the_present_password_is_stopped(desk: Desk, clock: StandingClo
 
 
 def test_a_member_of_two_accounts_chooses(desk: Desk) -> None:
+    members.add(desk, "ann@acme.test", account="other", role=Role.READ_ONLY)
     ann = join(desk, "ann@acme.test")
-    members.add(desk, ann.email, account="other", role=Role.READ_ONLY)
     token = login.by_password(desk, ann.email, PASSWORD, HERE).token
     visitor = seen(desk, token)
     assert (visitor.account, visitor.role) == ("acme", Role.OWNER)

@@ -45,11 +45,14 @@ def add(call: Call, email: str, account: str | None, role: str | None) -> None:
         raise click.UsageError("--role is of an account: name it with --account")
     desk = call.desk()
     given = Role.OPERATOR if account is None else role_of(role or Role.OWNER.word)
-    members.add(desk, email, account=account, role=given)
+    added = members.add(desk, email, account=account, role=given)
     view = members.invite(desk.by(None), email, pages_at(call.config))  # one deed, one line
-    call.thing(view, leave_out=("accounts",))
+    view.renewed = added.renewed
+    call.thing(view, leave_out=("accounts", "renewed"))
+    if view.renewed is True:
+        out.note("this login may more now: its password, second factor and sessions are gone.")
     if not call.json and isinstance(view.link, str):
-        out.note("the link sets the first password: it is good once, for 3 days. Pass it on.")
+        out.note("the link sets the new password: it is good once, for 3 days. Pass it on.")
 
 
 @member.command(name="list")

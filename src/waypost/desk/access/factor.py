@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from waypost.core.errors import NotFound, Secret, UsageError, WrongState
-from waypost.desk.access.members import proved
+from waypost.desk.access.members import NO_FACTOR, proved, unchanged
 from waypost.desk.access.views import Visitor
 from waypost.desk.office import Desk, Sealer
 from waypost.store.manage import access as rows
@@ -72,6 +72,7 @@ def switch_on(desk: Desk, visitor: Visitor, key_text: str, code: str) -> tuple[s
         member = access.member(look, visitor.member_id)
         if member is None or member.factor is not None:
             raise WrongState("a second factor is on already")
+        unchanged(look, visitor, member)
         update(
             look,
             "member",
@@ -94,12 +95,13 @@ def switch_off(desk: Desk, visitor: Visitor, password: Secret) -> None:
         raise NotFound("this login is gone")
     proved(desk, member, password)
     with desk.noting() as look:
+        unchanged(look, visitor, member)
         reset(look, member)
 
 
 def reset(look: Look, member: MemberRow) -> None:
     """Takes the second factor away, in a transaction that the caller holds."""
-    update(look, "member", member.id, {"factor": None, "factor_step": 0, "recovery": "[]"})
+    update(look, "member", member.id, dict(NO_FACTOR))
 
 
 def use(desk: Desk, look: Look, member: MemberRow, code: str) -> bool:

@@ -1,13 +1,15 @@
 """Members: added, invited, given a role, removed; a member's own name and password.
 
-Promises that an operator is left, and that nobody is put into an account by an owner of another:
-who has a login already is added by the operator. Knows nothing of pages.
+Promises that an operator is left; that nobody is put into an account by an owner of another: who
+has a login already is added by the operator; and that nobody brings a password to more rights than
+it was set for. Knows nothing of pages.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from waypost.core.errors import NotFound, Secret, UsageError, WrongState
 from waypost.desk.access import passwords
@@ -27,12 +29,16 @@ from waypost.store.manage import access as rows
 from waypost.store.manage.rows import insert, update
 from waypost.store.read import access
 from waypost.store.read.access import MemberRow
-from waypost.store.read.book import Look
+from waypost.store.read.book import Look, Value
 
 ELSEWHERE = "this address has a login here already: ask the operator to add it to this account"
 MORE = "this member is in other accounts too: ask the operator for the link"
 PRESENT_MS = 15 * 60_000
 PRESENT_MOST = 10  # wrong present passwords of one member in that time
+NO_FACTOR: Mapping[str, Value] = MappingProxyType(
+    {"factor": None, "factor_step": 0, "recovery": "[]"}
+)
+"""The columns of a member without a second factor."""
 WRONG_PASSWORD = "the present password is wrong"
 
 
@@ -59,12 +65,16 @@ def add(
 ) -> MemberView:
     """A new member, or a new membership or role of one. `account` None: an operator.
 
-    `by_owner`: an owner asks, who may add nobody that has a login elsewhere. Raises `WrongState`.
+    Whoever is let in to more than before, another account or all of them, is to set a new password
+    by a link of the operator's: the owner who made that login may know the password, have scanned
+    the second factor, or hold a session (`renewed` says that there was such a thing). `by_owner`:
+    an owner asks, who may add nobody that has a login elsewhere. Raises `WrongState`.
     """
     address = checked_email(email)
     with desk.noting() as look:
         place = account_of(look, account) if account is not None else None
         member = access.member_by_email(look, email_key(address))
+        renewed = False
         if member is None:
             columns = {"email": address, "email_key": email_key(address)}
             now_ms = desk.clock.wall_ms()
@@ -73,15 +83,20 @@ def add(
             assert member is not None
         elif by_owner and place is not None and not _in(look, member, place.id):
             raise WrongState(ELSEWHERE)
-        if member.password is None and (place is None or not _in(look, member, place.id)):
-            # Who holds an invitation from before was to be let in to less.
+        elif not member.operator and (place is None or not _in(look, member, place.id)):
+            renewed = member.password is not None
+            update(look, "member", member.id, {"password": None, **NO_FACTOR})
+            rows.drop_sessions(look, member.id)
             rows.drop_links(look, member.id)
         if place is None:
             update(look, "member", member.id, {"operator": True})
         else:
             with _an_owner_stays(look, place.id, by_owner):
                 rows.join(look, member.id, place.id, role)
-        return _shown(look, member.id)
+        view = _shown(look, member.id)
+        if renewed:
+            view.renewed = True
+        return view
 
 
 def invite(
@@ -168,6 +183,7 @@ def set_password(desk: Desk, visitor: Visitor, present: Secret, password: Secret
         proved(desk, member, present)
     encoded = passwords.hashed(password)
     with desk.noting() as look:
+        unchanged(look, visitor, member)
         update(look, "member", member.id, {"password": encoded})
         update(look, "session", visitor.session_id, {"by_link": False})
         rows.drop_sessions(look, member.id, but=visitor.session_id)
@@ -187,6 +203,21 @@ def proved(desk: Desk, member: MemberRow, present: Secret) -> None:
         with desk.by(None).noting() as look:
             rows.failed(look, (place,), now_ms, PRESENT_MS)
         raise UsageError(WRONG_PASSWORD, "present")
+
+
+def unchanged(look: Look, visitor: Visitor, member: MemberRow) -> None:
+    """Raises `NotFound` where the session has ended or the login has become another since it was
+    read: a hash takes its time, and what ends a session ends what it had begun.
+    """
+    fresh = access.member(look, member.id)
+    open_ = access.session_is_open(look, visitor.session_id, member.id)
+    if fresh is None or not open_ or same_login(fresh) != same_login(member):
+        raise NotFound("this session has ended: log in again")
+
+
+def same_login(member: MemberRow) -> tuple[object, ...]:
+    """What is the same for as long as nobody has changed how the member logs in."""
+    return member.password, member.factor
 
 
 def _in(look: Look, member: MemberRow, account_id: int) -> bool:

@@ -19,7 +19,10 @@ class PlaceView(View):
 
 
 class MemberView(View):
-    """Somebody with a login. `link`: the one-time link to it, only when it was made just now."""
+    """Somebody with a login. `link`: the one-time link to it, only when it was made just now.
+
+    `renewed`: the password of before, its second factor and its sessions were taken away just now.
+    """
 
     id: int
     email: str
@@ -31,6 +34,7 @@ class MemberView(View):
     created_at: str
     last_login_at: str | None
     link: str | msgspec.UnsetType = msgspec.UNSET
+    renewed: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class LinkView(View):

@@ -127,6 +127,15 @@ def session(look: Look, digest: bytes) -> SessionRow | None:
     return look.row(SessionRow, f"{SESSION} WHERE s.digest = ?", (digest,))
 
 
+def session_is_open(look: Look, session_id: int, member_id: int) -> bool:
+    """Whether a session is that member's and waits for nothing."""
+    found = look.value(
+        "SELECT count(*) FROM session WHERE id = ? AND member_id = ? AND NOT pending",
+        (session_id, member_id),
+    )
+    return bool(found)
+
+
 def sessions(look: Look, member_id: int, now_ms: int) -> list[SessionRow]:
     """Those of a member that are open, latest seen first."""
     return look.rows(
