@@ -30,6 +30,7 @@ HEAD_S = 30.0  # for a client to finish it
 CONNECTIONS = 2_000  # of http, and of https; idle ones too: they take files from the mail
 KEPT_S = 65  # idle keep-alive; longer than the 60 s of usual balancers
 STOP_S = 10  # how long requests in progress may take at a stop
+STRICT = (b"strict-transport-security", b"max-age=31536000")  # RFC 6797 6.1: a year
 AGAIN_S = "30"  # Retry-After where nobody knows better
 JSON = "application/json"
 
@@ -97,7 +98,9 @@ def _framework(request: Request[Any, Any, Any], error: HTTPException) -> Respons
 
 
 def _broke(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    get("web").error("request_broke", path=request.scope["path"], exc_info=error)
+    # The route, not the address: that of a login link lets somebody in.
+    route = request.scope.get("path_template", "")
+    get("web").error("request_broke", route=route, exc_info=error)
     return _failed(request, failure_of(500))
 
 
@@ -228,6 +231,20 @@ def _head_as_get(application: ASGIApp) -> ASGIApp:
     return answer
 
 
+def _strict_over_tls(application: ASGIApp) -> ASGIApp:
+    """What came by https is to come so from then on (RFC 6797), whatever is answered."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], STRICT]}
+            await send(message)
+
+        await application(scope, receive, told if scope.get("scheme") == "https" else send)
+
+    return answer
+
+
 class WebListener:
     """Runs an application on bound sockets until `close`. `lost` makes the page of an address where
     there is nothing; without it that is JSON for browsers too.
@@ -265,7 +282,7 @@ class WebListener:
         if not sockets:
             return
         config = uvicorn.Config(
-            _head_as_get(self._application),
+            _strict_over_tls(_head_as_get(self._application)),
             http=_Protocol,
             ws="none",
             lifespan="off",

@@ -1,4 +1,4 @@
-"""More connections than a process may have open."""
+"""More connections than a process may have open; what breaks, and what is said over TLS."""
 
 from __future__ import annotations
 
@@ -56,3 +56,33 @@ def test_a_crowd_is_turned_away_and_those_inside_go_on(monkeypatch: pytest.Monke
             await listener.close()
 
     asyncio.run(asyncio.wait_for(story(), 20))
+
+
+def test_what_breaks_is_logged_without_its_address(capfd: pytest.CaptureFixture[str]) -> None:
+    """That of a login link would let in whoever reads the log."""
+    token = "t0ken" * 8
+
+    @get("/login/{kind:str}/{token:str}", sync_to_thread=False)
+    def page() -> str:
+        raise RuntimeError("it broke")
+
+    async def story() -> bytes:
+        bound = socket.create_server(("127.0.0.1", 0))
+        listener = web.WebListener([page], [])
+        listener.start([bound])
+        try:
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            head = f"GET /login/first/{token}?t={token} HTTP/1.1\r\nHost: a\r\n"
+            head += f"Referer: http://a/login/first/{token}\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode())
+            told = await reader.read()
+            writer.close()
+            return told
+        finally:
+            await listener.close()
+
+    told = asyncio.run(asyncio.wait_for(story(), 20))
+    assert told.startswith(b"HTTP/1.1 500 ") and token.encode() not in told
+    logged = "".join(capfd.readouterr())
+    assert "request_broke" in logged and "it broke" in logged  # the control
+    assert "/login/{kind}/{token}" in logged and token not in logged

@@ -45,6 +45,13 @@ def test_over_https_the_cookie_is_bound_to_the_host(town: Town) -> None:
     assert plain.get("/settings").status == 303  # over http that cookie is nothing
 
 
+@pytest.mark.parametrize("path", ["/login", "/nowhere", "/docs", "/api/v1/account", "/settings"])
+def test_over_https_it_is_to_be_https_from_then_on(town: Town, path: str) -> None:
+    told = Person(town.relay.http, headers={"X-Forwarded-Proto": "https"}).get(path)
+    assert told.headers["strict-transport-security"] == "max-age=31536000"
+    assert "strict-transport-security" not in town.nobody().get(path).headers
+
+
 def test_the_session_is_a_new_one_at_each_login(town: Town) -> None:
     """What somebody else put into the browser before does not become the session."""
     person = town.nobody()

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pages.town import Town
+from pages.town import PASSWORD, Town, invited
 from peers.person import Person
 from peers.process import wait_until
 from peers.relay import ident_of, mail
@@ -320,6 +320,34 @@ def test_a_live_line_moves_on(town: Town, log: Sent) -> None:
         assert ">sent<" in _until(stream, ident_of(text))
     finally:
         stream.close()
+
+
+@pytest.mark.parametrize("how", ["logout", "session", "role", "membership"])
+def test_a_live_page_ends_with_what_let_it_in(town: Town, log: Sent, how: str) -> None:
+    """At once, not when the stream would have ended anyway; nothing that came later is told."""
+    email = f"{how}@acme.test"
+    person = Person(town.relay.http, cookies=invited(town.relay, email, "acme", "developer"))
+    stream, control = _live(person, ""), _live(town.person("read-only"), "")
+    try:
+        if how == "logout":
+            person.submit("/settings", "/logout")
+        elif how == "session":
+            other = town.nobody()
+            other.log_in(email, PASSWORD)
+            other.submit("/settings", "/settings/sessions/end-others")
+        elif how == "role":
+            town.relay.cli("member", "add", email, "--account", "acme", "--role", "read-only")
+        else:
+            town.person("owner").submit(
+                "/settings/members", "/settings/members/remove", email=email
+            )
+        town.relay.submit(log.key, mail(f"{how}@example.com"), [f"{how}@example.com"])
+        told = _answers[id(stream)].read()  # to its end; the stream alone would last 5 minutes
+        assert f"{how}@example.com".encode() not in told
+        assert _until(control, f"{how}@example.com")
+    finally:
+        stream.close()
+        control.close()
 
 
 def test_the_queue_by_upstream(town: Town, log: Sent) -> None:

@@ -90,6 +90,37 @@ def test_empty_lists_say_what_to_do_next(place: Place) -> None:
     assert 'action="/integrations' not in reader.get("/integrations/new").text
 
 
+def test_the_operator_alone_raises_a_cap(place: Place) -> None:
+    """As by a token of the account: one rule for both."""
+    operator, stranger = place.person("operator"), place.person("stranger")
+    right = place.form(sender="cap@corp.example", username=MAILBOX, name="capped", daily_cap="500")
+    assert stranger.submit("/integrations/new", **right).status == 303
+    server = {"name": "capped", "account": "other", "untested": "yes"}
+    sender = {"address": "cap@corp.example", "account": "other", "on": "capped"}
+    operator.submit("/senders", "/senders/change", **sender, daily_cap="50")
+
+    def caps() -> tuple[int | None, int | None]:
+        (bound,) = place.relay.cli("sender", "list", "--account", "other")
+        shown = place.relay.cli("upstream", "show", "capped", "--account", "other")
+        return shown["dailyCap"], bound["dailyCap"]
+
+    assert caps() == (500, 50)
+    for cap in ("501", ""):
+        refused = stranger.submit("/senders", "/integrations/change", **server, daily_cap=cap)
+        assert refused.status == 403 and "the operator alone raises it" in refused.words.lower()
+    for cap in ("51", ""):
+        refused = stranger.submit("/senders", "/senders/change", **sender, daily_cap=cap)
+        assert refused.status == 403 and "the operator alone raises it" in refused.words.lower()
+    assert caps() == (500, 50)
+    stranger.submit("/senders", "/integrations/change", **server, daily_cap="400")
+    stranger.submit("/senders", "/senders/change", **sender, daily_cap="40")
+    assert caps() == (400, 40)
+    operator.submit("/senders", "/integrations/change", **server, daily_cap="600")
+    operator.submit("/senders", "/senders/change", **sender, daily_cap="")
+    assert caps() == (600, None)
+    operator.submit("/senders", "/integrations/remove", **server)
+
+
 def test_a_server_is_diagnosed_corrected_tested_and_saved(place: Place) -> None:
     owner = place.person("owner")
     wrong = owner.submit("/integrations/new", **place.form(password="not-the-one"))
@@ -176,7 +207,7 @@ def test_an_edit_asks_for_the_password_again(place: Place) -> None:
     done = owner.submit("/integrations/one?name=corp", "/integrations/change", **form)
     assert done.status == 303, done.words
     shown = place.relay.cli("upstream", "show", "corp", "--account", "acme")
-    assert (shown["perMinute"], shown["dailyCap"]) == (30, None)
+    assert (shown["perMinute"], shown["dailyCap"]) == (30, 500)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +266,7 @@ def test_senders(place: Place) -> None:
     owner = place.person("owner")
     done = owner.submit(
         "/senders", "/senders", address="News@Corp.example", upstream="corp", from_name="News",
-        daily_cap="10", default="yes",
+        daily_cap="2,000", default="yes",
     )  # fmt: skip
     assert done.status == 303, done.words
     page = owner.get("/senders")

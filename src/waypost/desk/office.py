@@ -65,7 +65,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """Where the deeds are done. `rate_per_minute` is the default of accounts, 0 is none.
 
     `create`: a data directory that is not there is made, else it is `NotFound`. `hand`: whose deeds
-    are noted in the audit trail, in the transaction that they are done in.
+    are noted in the audit trail, in the transaction that they are done in. `bound`: whoever asks is
+    of one account, a member or a token, and is refused what the operator alone may say.
     """
 
     data: Path
@@ -79,6 +80,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     failed_body_ms: int = 7 * DAY_MS
     create: bool = False
     hand: Hand | None = None
+    bound: bool = False
 
     def by(self, hand: Hand | None) -> Desk:
         """The same desk, whose deeds are this hand's."""

@@ -67,7 +67,6 @@ class Edit(TypedDict, total=False):
     """What is said of a sender that is there; UNSET, or nothing, is what stays.
 
     `upstream`: where it is bound to from now on. `assign`, `unassign`: names of accounts.
-    `keep_cap`: the daily cap may be lowered only.
     """
 
     upstream: str | UnsetType
@@ -77,7 +76,6 @@ class Edit(TypedDict, total=False):
     daily_cap: int | UnsetType | None
     from_name: str | UnsetType
     default: bool | UnsetType
-    keep_cap: bool
 
 
 def add(desk: Desk, address: str, *, account: str | None = None, **new: Unpack[New]) -> SenderView:
@@ -132,7 +130,7 @@ def change(
     with desk.writing() as look:
         row = one(look, address, asker(look, account), on)
         users = people.assigned(look, row.id)
-        _apply(look, row, edit, desk.clock.wall_ms())
+        _apply(look, row, edit, desk)
         default = edit.get("default", UNSET)
         if default is not UNSET:
             _default(look, row, default, people.assigned(look, row.id) if default else users)
@@ -280,7 +278,8 @@ def _check(edit: Edit, account: str | None) -> None:
         raise UsageError("an account's own sender is for that account alone", "account")
 
 
-def _apply(look: Look, row: SenderRow, edit: Edit, now_ms: int) -> None:
+def _apply(look: Look, row: SenderRow, edit: Edit, desk: Desk) -> None:
+    now_ms = desk.clock.wall_ms()
     columns: dict[str, Value] = {"held": "", "probe_at": 0}
     everyone, cap = edit.get("everyone", UNSET), edit.get("daily_cap", UNSET)
     name, upstream = edit.get("from_name", UNSET), edit.get("upstream", UNSET)
@@ -288,7 +287,7 @@ def _apply(look: Look, row: SenderRow, edit: Edit, now_ms: int) -> None:
         everyone = row.everyone
     columns["everyone"] = everyone
     if cap is not UNSET:
-        if edit.get("keep_cap", False):
+        if desk.bound:
             refuse_raise(row.daily_cap, cap)
         columns["daily_cap"] = cap
     if name is not UNSET:

@@ -24,7 +24,7 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
 
     `login`: password or xoauth2. `password` None takes it away. `pin`: what the connection test
     decided. `fallback`: the name of another upstream of the same owner, None for none. `sender` and
-    `from_name` are for a new one. `keep_cap`: an edit may lower the daily cap only.
+    `from_name` are for a new one.
     """
 
     form: Form = Form()
@@ -34,7 +34,6 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     fallback: str | UnsetType | None = UNSET
     sender: str | UnsetType = UNSET
     from_name: str = ""
-    keep_cap: bool = False
 
 
 class Edited(msgspec.Struct, frozen=True):
@@ -55,10 +54,13 @@ def made(fields: Fields, owner: int | None) -> Edited:
     return Edited(login_of(new, fields, password, way, owner), password, way, moved=True)
 
 
-def edited(old: Upstream, fields: Fields) -> Edited:
-    """The login after an edit. Raises `UsageError`, `Forbidden`."""
+def edited(old: Upstream, fields: Fields, *, bound: bool) -> Edited:
+    """The login after an edit. `bound`: the daily cap may be lowered only.
+
+    Raises `UsageError`, `Forbidden`.
+    """
     new = settings.change(old, fields.form)
-    if fields.keep_cap:
+    if bound:
         settings.refuse_raise(old.limits.daily_cap, new.limits.daily_cap)
     way = _way(fields, Login.PASSWORD if isinstance(fields.password, Secret) else old.login)
     moved = settings.asks_password(old, new)

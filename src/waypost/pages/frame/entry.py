@@ -116,7 +116,8 @@ def let_in(draft: Draft, rule: Rule, login: Login, who: Visitor | None) -> Ask:
             raise Failure(401, "UNAUTHORIZED", "Log in first")
         secret = login.session
         browser = stranger(draft, login).browser
-        desk = draft.desk.by(_hand(draft, rule, who, browser)) if rule.deed else draft.desk
+        hand = _hand(draft, rule, who, browser) if rule.deed else None
+        desk = msgspec.structs.replace(draft.desk, hand=hand, bound=not who.operator)
         ask = Ask(draft.draws, desk, browser, who=who, https=login.https)
         _filled(ask, draft, login)
         ask.secret, ask.csrf = secret, guard.token_of(secret, who.account)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from waypost.core.errors import NotFound, StoreAway, UsageError, WaypostError, WrongState
+from waypost.core.errors import Forbidden, NotFound, StoreAway, UsageError, WaypostError, WrongState
 from waypost.desk.access.login import TooManyLogins
 from waypost.pages.frame.ask import Answer, Ask
 from waypost.web import Failure
@@ -27,6 +27,7 @@ def status_of(error: WaypostError) -> int:
     """The HTTP status of an error of a deed."""
     for kind, status in (
         (UsageError, 400),
+        (Forbidden, 403),
         (NotFound, 404),
         (WrongState, 409),
         (TooManyLogins, 429),
@@ -37,12 +38,17 @@ def status_of(error: WaypostError) -> int:
     return 400
 
 
+def sentence(error: WaypostError) -> str:
+    """The words of an error, begun as a sentence."""
+    return error.public[:1].upper() + error.public[1:]
+
+
 def page_of(ask: Ask, error: Failure | WaypostError) -> Answer:
     """The page of an error; who has no session is sent to the login."""
     if isinstance(error, Failure):
         status, text, headers = error.status, error.text, dict(error.headers)
     else:
-        status, text, headers = status_of(error), error.public, {}
+        status, text, headers = status_of(error), sentence(error), {}
     if status == 401:
         place = "/login" if ask.url == "/" else f"/login?next={quote(ask.url, safe='/')}"
         if ask.hx:

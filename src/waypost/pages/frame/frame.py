@@ -54,7 +54,8 @@ HASHING_THREADS = 2  # of strangers who log in: a hash takes 46 MiB and a core
 HASHING_MOST = 64  # strangers that wait for one; more are turned away
 STREAMS = 200  # open at once
 STREAMS_EACH = 20  # of one member
-STREAM_S = 300.0  # then the browser asks again, and is guarded again
+STREAM_S = 300.0  # then the browser asks again
+GUARD_S = 1.0  # between looks whether who is told may still be told; each thing told is one too
 FORM_OCTETS = 1 << 20
 OPEN_FORM_OCTETS = 1 << 14  # of somebody who is not in yet: an address, a password, a token
 EVENTS = "text/event-stream"
@@ -160,7 +161,7 @@ class Frame:
                     headers={**guard.HEADERS, **failed.headers},
                 )
             headers = {**guard.HEADERS, "X-Accel-Buffering": "no"}
-            kept = self._flow(flow(ask), ask.who.member_id)
+            kept = self._flow(flow(ask), ask, login)
             return Stream(kept, media_type=media_type, headers=headers)
 
         return handler
@@ -284,7 +285,13 @@ class Frame:
     def _failed(self, ask: Ask, error: Failure | WaypostError) -> ASGIResponse:
         return _response(page_of(ask, error))
 
-    async def _flow(self, source: AsyncIterator[bytes], member: int) -> AsyncIterator[bytes]:
+    async def _flow(
+        self, source: AsyncIterator[bytes], ask: Ask, login: Login
+    ) -> AsyncIterator[bytes]:
+        """What `source` gives, for as long as the session is what it was when it began: a logout,
+        another role or a membership that has ended ends it, before anything more is told.
+        """
+        member = ask.who.member_id
         self._streams[member] += 1
         stop = asyncio.create_task(self.stopping.wait())
         end = asyncio.get_running_loop().call_later(STREAM_S, stop.cancel)
@@ -292,11 +299,17 @@ class Frame:
         try:
             while not stop.done():
                 step = asyncio.ensure_future(anext(source))
-                await asyncio.wait({step, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if not step.done():
+                same = True
+                while same and not (step.done() or stop.done()):
+                    await asyncio.wait(
+                        {step, stop}, timeout=GUARD_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    look = partial(_same, login, self.desk, ask)
+                    same = not self.stopping.is_set() and await self.aside(look)
+                if not same or not step.done():
                     break
                 yield step.result()
-        except StopAsyncIteration:
+        except (StopAsyncIteration, WaypostError):
             pass
         finally:
             self._streams[member] -= 1
@@ -304,6 +317,16 @@ class Frame:
             for task in (stop, step):
                 if task is not None:
                     task.cancel()
+
+
+def _same(login: Login, desk: Desk, ask: Ask) -> bool:
+    """Whether the session is still this member's, at the same account with the same role."""
+    who, now = ask.who, login.visitor(desk)
+    return now is not None and (now.member_id, now.account, now.role) == (
+        who.member_id,
+        who.account,
+        who.role,
+    )
 
 
 def _response(answer: Answer) -> ASGIResponse:

@@ -15,7 +15,7 @@ from waypost.desk.access.login import Entered, TooManyLogins
 from waypost.desk.access.roles import Role
 from waypost.pages.frame import guard
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import status_of
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 
 AFTER = "/overview"
@@ -106,7 +106,7 @@ def use_link(ask: Ask) -> Answer:
         if kind == "invite":
             email = login.link_is_good(ask.desk, kind, token) or ""
         return _open(
-            ask, f"login/{kind}.html", status_of(error), email=email, error=_said(error.public)
+            ask, f"login/{kind}.html", status_of(error), email=email, error=sentence(error)
         )
     raise NotFound(login.DEAD_LINK)
 
@@ -145,7 +145,3 @@ def _open(ask: Ask, template: str, status: int = 200, **facts: str) -> Answer:
         visit = guard.cookie(guard.VISIT, ask.secret.reveal(), ask.https, guard.VISIT_S)
         answer.cookies.append(visit)
     return answer
-
-
-def _said(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -169,7 +169,6 @@ def _change(ask: Ask) -> SenderView:
         daily_cap=edit.daily_cap,
         from_name=edit.from_name,
         default=edit.default,
-        keep_cap=ask.mine,
     )
 
 

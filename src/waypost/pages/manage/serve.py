@@ -167,7 +167,9 @@ class _Manager:
             if not octets and route.takes is not None and _needs_nothing(route.takes):
                 octets = b"{}"
             body = read(octets, self._decoders[route.takes], "this call")
-        desk = self._desk if route.method == "GET" else self._desk.by(_hand(by[0], facts, body))
+        hand = None if route.method == "GET" else _hand(by[0], facts, body)
+        bound = by[0].account is not None
+        desk = msgspec.structs.replace(self._desk, hand=hand, bound=bound)
         return Ask(
             desk=desk,
             means=self._means,

@@ -222,5 +222,4 @@ def _fields(ask: Ask, edit: UpstreamEdit) -> Fields:
         fallback=edit.fallback,
         sender=edit.sender,
         from_name=edit.from_name,
-        keep_cap=ask.mine,
     )

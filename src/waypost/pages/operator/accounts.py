@@ -16,7 +16,7 @@ from waypost.desk.access import members
 from waypost.desk.access.roles import Role
 from waypost.desk.care import report
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import status_of
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 
 SHOWN = 100
@@ -70,7 +70,7 @@ def create(ask: Ask) -> Answer:
     try:
         accounts.create(ask.desk, name, credits=_credits(ask))
     except WaypostError as error:
-        return show(ask, status_of(error), error.public)
+        return show(ask, status_of(error), sentence(error))
     return ask.see(_at(name), f"The account {name} is made.")
 
 
@@ -98,7 +98,7 @@ def change(ask: Ask) -> Answer:
             notify=ask.form.get("notify", "").strip() or None,
         )
     except WaypostError as error:
-        return account(ask, status_of(error), error.public)
+        return account(ask, status_of(error), sentence(error))
     return ask.see(_at(name), f"The account {name} is changed.")
 
 

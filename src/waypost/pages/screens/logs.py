@@ -22,6 +22,7 @@ from waypost.desk.view.search import LogLine
 from waypost.desk.view.terms import Terms
 from waypost.desk.views import MessageView
 from waypost.pages.frame.ask import Answer, Ask
+from waypost.pages.frame.failing import sentence
 from waypost.pages.frame.frame import Frame
 from waypost.pages.frame.guard import local_path
 
@@ -56,7 +57,7 @@ def show(ask: Ask) -> Answer:
         if not ask.query.get("cursor"):
             newest = search.newest(ask.desk, account=ask.account)
     except UsageError as wrong:
-        error = wrong.public[:1].upper() + wrong.public[1:]
+        error = sentence(wrong)
     template = "mail/log_lines.html" if ask.hx else "mail/logs.html"
     return ask.page(
         template,

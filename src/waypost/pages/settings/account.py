@@ -11,7 +11,7 @@ from waypost.core.errors import WaypostError
 from waypost.desk import accounts, senders, statement
 from waypost.desk.access.roles import Role
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import status_of
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 
 SENDERS = 100
@@ -47,5 +47,5 @@ def change(ask: Ask) -> Answer:
             notify=ask.form.get("notify", "").strip() or None,
         )
     except WaypostError as error:
-        return show(ask, status_of(error), error.public)
+        return show(ask, status_of(error), sentence(error))
     return ask.see("/settings/account", "The account is changed.")

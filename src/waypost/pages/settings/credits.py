@@ -13,7 +13,7 @@ from waypost.core.errors import UsageError, WrongState
 from waypost.desk import accounts, statement
 from waypost.desk.access.roles import Role
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import status_of
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 
 
@@ -54,6 +54,6 @@ def add(ask: Ask) -> Answer:
         note = ask.form.get("note", "").strip()
         view = accounts.add_credits(ask.about(account), account, amount, note)
     except (UsageError, WrongState) as error:
-        return show(ask, status_of(error), error.public)
+        return show(ask, status_of(error), sentence(error))
     done = f"{amount:+,} credits: the balance of {view.name} is {view.balance:,}."
     return ask.see(f"/credits?account={quote(account, safe='')}", done)

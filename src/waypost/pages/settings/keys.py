@@ -11,6 +11,7 @@ from waypost.core.errors import UsageError
 from waypost.desk import accounts, keys, senders
 from waypost.desk.views import KeyView
 from waypost.pages.frame.ask import Answer, Ask
+from waypost.pages.frame.failing import sentence
 from waypost.pages.frame.frame import Frame
 from waypost.pages.settings.ready_lines import base_of, lines_for
 
@@ -47,7 +48,7 @@ class Keys:
                 recipients=ask.form.get("recipients", "headers"),
             )
         except UsageError as error:
-            return show(ask, 400, error.public)
+            return show(ask, 400, sentence(error))
         return self._once(ask, made)
 
     def rotate(self, ask: Ask) -> Answer:

@@ -16,7 +16,7 @@ from waypost.core.errors import Secret, UsageError, WaypostError, WrongState
 from waypost.desk.access import factor, members, sessions
 from waypost.desk.access.roles import Role
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import status_of
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 
 ISSUER = "Waypost"
@@ -75,10 +75,10 @@ def switch_on(ask: Ask) -> Answer:
         codes = factor.switch_on(ask.desk, ask.who, key, code)
     except UsageError as error:
         if error.field == "key":
-            return show(ask, 400, error.public)
-        return _offered(ask, factor.again(key, ask.who.email, ISSUER), 400, error.public)
+            return show(ask, 400, sentence(error))
+        return _offered(ask, factor.again(key, ask.who.email, ISSUER), 400, sentence(error))
     except WrongState as error:
-        return show(ask, 409, error.public)
+        return show(ask, 409, sentence(error))
     return ask.page("settings/recovery.html", codes=codes)
 
 
@@ -129,5 +129,5 @@ def _done(ask: Ask, deed: Callable[[], None], notice: str) -> Answer:
     try:
         deed()
     except WaypostError as error:
-        return show(ask, status_of(error), error.public)
+        return show(ask, status_of(error), sentence(error))
     return ask.see("/settings", notice)

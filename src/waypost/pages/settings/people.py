@@ -12,7 +12,7 @@ from waypost.desk.access import members, trail
 from waypost.desk.access.roles import Role, role_of
 from waypost.desk.office import Desk
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import status_of
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 from waypost.pages.settings.ready_lines import base_of
 
@@ -32,7 +32,15 @@ def handlers(frame: Frame) -> list[HTTPRouteHandler]:
     ]
 
 
-def show(ask: Ask, status: int = 200, error: str = "", link: str = "", whose: str = "") -> Answer:
+def show(
+    ask: Ask,
+    status: int = 200,
+    error: str = "",
+    *,
+    link: str = "",
+    whose: str = "",
+    renewed: bool = False,
+) -> Answer:
     return ask.page(
         "settings/members.html",
         status,
@@ -40,6 +48,7 @@ def show(ask: Ask, status: int = 200, error: str = "", link: str = "", whose: st
         email=ask.form.get("email", "") if error else "",
         link=link,
         whose=whose,
+        renewed=renewed,
         error=error,
     )
 
@@ -50,17 +59,20 @@ def add(ask: Ask) -> Answer:
     try:
         # Only an operator who looks at all accounts makes operators.
         role = Role.OPERATOR if ask.account is None else role_of(word)
-        members.add(ask.desk, email, account=ask.account, role=role, by_owner=not ask.who.operator)
-        return _invited(ask, ask.desk.by(None), email)  # one deed, one line of the trail
+        added = members.add(
+            ask.desk, email, account=ask.account, role=role, by_owner=not ask.who.operator
+        )
+        # One deed, one line of the trail.
+        return _invited(ask, ask.desk.by(None), email, renewed=added.renewed is True)
     except WaypostError as error:
-        return show(ask, status_of(error), error.public)
+        return show(ask, status_of(error), sentence(error))
 
 
 def link(ask: Ask) -> Answer:
     try:
         return _invited(ask, ask.desk, ask.form.get("email", ""))
     except WaypostError as error:
-        return show(ask, status_of(error), error.public)
+        return show(ask, status_of(error), sentence(error))
 
 
 def remove(ask: Ask) -> Answer:
@@ -72,7 +84,7 @@ def remove(ask: Ask) -> Answer:
             by_owner=not ask.who.operator,
         )
     except WaypostError as error:
-        return show(ask, status_of(error), error.public)
+        return show(ask, status_of(error), sentence(error))
     return ask.see("/settings/members", f"{gone.email} is no member any more.")
 
 
@@ -85,9 +97,9 @@ def lines(ask: Ask) -> Answer:
     return ask.page("settings/trail.html", lines=found[:LINES], older=older)
 
 
-def _invited(ask: Ask, desk: Desk, email: str) -> Answer:
+def _invited(ask: Ask, desk: Desk, email: str, *, renewed: bool = False) -> Answer:
     owner = not ask.who.operator
     view = members.invite(desk, email, base_of(ask), account=ask.account, by_owner=owner)
     if isinstance(view.link, str):
-        return show(ask, link=view.link, whose=view.email)
+        return show(ask, link=view.link, whose=view.email, renewed=renewed)
     return ask.see("/settings/members", f"{view.email} is a member, and has a login already.")

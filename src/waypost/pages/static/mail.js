@@ -33,7 +33,15 @@
         }
         choose();
       });
-      source.onerror = () => { source.close(); setTimeout(open, 2000); };
+      source.onerror = async () => {
+        const refused = source.readyState === EventSource.CLOSED;
+        source.close();
+        setTimeout(open, refused ? 30000 : 2000);
+        if (!refused) return;
+        // Whoever is logged out elsewhere is not left with a page that looks alive.
+        const page = await fetch(location.href, { method: "HEAD" }).catch(() => null);
+        if (page && page.redirected && new URL(page.url).pathname === "/login") location.reload();
+      };
       addEventListener("pagehide", () => source.close(), { once: true });
     };
     open();

@@ -12,6 +12,7 @@ from waypost.desk import senders
 from waypost.desk.domains import check as deeds
 from waypost.domain.resolver import Dns
 from waypost.pages.frame.ask import Answer, Ask
+from waypost.pages.frame.failing import sentence
 from waypost.pages.frame.frame import Frame
 
 SHOWN = 60
@@ -51,5 +52,5 @@ class Domains:
         try:
             found = deeds.check(ask.desk, resolver, ask.query.get("domain", ""), asked)
         except UsageError as wrong:
-            return self.show(ask, 400, wrong.public[:1].upper() + wrong.public[1:])
+            return self.show(ask, 400, sentence(wrong))
         return ask.page("mail/domain.html", found=found, selectors=" ".join(selectors))

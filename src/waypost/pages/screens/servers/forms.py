@@ -16,7 +16,9 @@ from waypost.upstream.settings import Form
 
 def fields_of(form: Mapping[str, str], *, new: bool) -> Fields:
     """The fields. An empty cap is the preset's of a new one, and none of one that is there."""
-    cap = _number(form, "daily_cap")
+    cap: int | UnsetType | None = _number(form, "daily_cap")
+    if cap is UNSET and not new and "daily_cap" in form:
+        cap = None
     password = form.get("password", "")
     sender = form.get("sender", "").strip()
     return Fields(
@@ -27,7 +29,7 @@ def fields_of(form: Mapping[str, str], *, new: bool) -> Fields:
             username=_text(form, "username"),
             validate=_text(form, "validate"),
             preset=_text(form, "preset"),
-            daily_cap=None if cap is UNSET and not new else cap,
+            daily_cap=cap,
             connections=_number(form, "connections"),
             per_connection=_number(form, "per_connection"),
             per_minute=_number(form, "per_minute"),

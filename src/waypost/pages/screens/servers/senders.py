@@ -11,6 +11,7 @@ from waypost.core.errors import UsageError
 from waypost.desk import accounts, senders, upstreams
 from waypost.desk.senders import Edit
 from waypost.pages.frame.ask import Answer, Ask
+from waypost.pages.frame.failing import sentence
 from waypost.pages.frame.frame import Frame
 from waypost.pages.screens.servers.forms import number_of
 from waypost.pages.screens.servers.owner import owner_of
@@ -61,7 +62,7 @@ def add(ask: Ask) -> Answer:
             default="default" in ask.form,
         )
     except UsageError as wrong:
-        return show(ask, 400, wrong.public[:1].upper() + wrong.public[1:])
+        return show(ask, 400, sentence(wrong))
     return ask.see("/senders", f"Mail may be from {made.address} now.")
 
 

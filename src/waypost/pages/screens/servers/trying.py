@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
-from waypost.core.errors import UsageError, WaypostError, WrongState
+from waypost.core.errors import Forbidden, UsageError, WaypostError, WrongState
 from waypost.desk import upstreams
 from waypost.desk.connection import trial
 from waypost.desk.connection.trial import Trial
@@ -21,7 +21,7 @@ from waypost.desk.connection.vault import DeskVault
 from waypost.desk.connection.views import StepView, TestFailed, TestView
 from waypost.desk.views import UpstreamView
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import status_of
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 from waypost.pages.screens.servers import integrations
 from waypost.pages.screens.servers.forms import fields_of
@@ -127,10 +127,9 @@ class Trying:
             done = deed(ask, steps.append)
         except TestFailed as failed:
             return self._shown(ask, 422, trial=failed.view, steps=failed.view.steps)
-        except (UsageError, WrongState) as error:
-            said = error.public[:1].upper() + error.public[1:]
+        except (UsageError, Forbidden, WrongState) as error:
             field = getattr(error, "field", "")
-            return self._shown(ask, status_of(error), error=said, field=field)
+            return self._shown(ask, status_of(error), error=sentence(error), field=field)
         if done.trial is None:
             return ask.see(done.go)
         return self._shown(ask, 200, trial=done.trial, steps=done.trial.steps)
