@@ -187,7 +187,8 @@ class App:
         self._parts.push_async_callback(engine.close)
         if self._seat is not None:
             engine.join(self._seat.crew)
-        self._readiness = Readiness(engine.directory)
+        disk = Disk(lambda: free_octets(config.data))
+        self._readiness = Readiness(engine.directory, lambda: disk.room(clock.monotonic()))
         web, api = self._start_web(self._readiness)
         self._certificate = self._load_certificate()
         web.start(self._sockets.https, self._certificate)

@@ -37,9 +37,11 @@ def test_three_minutes_without_an_octet_of_data(front: Any) -> None:
     raw.begin()
     raw.send(HEAD)
     front.until(lambda: front.memory.used_octets >= len(HEAD) - 4)
-    front.sweep(59)
-    front.sweep(120)
+    for _ in range(17):
+        front.sweep(10)
+    front.sweep(9)
     assert len(front.house) == 1
+    assert not _closing(front)
     front.sweep(2)
     assert raw.reply().startswith("421 4.4.2 No data")
     assert raw.ended()
@@ -63,6 +65,23 @@ def test_a_kilobyte_a_second_over_any_minute(front: Any, octets: int, kept: bool
     assert _closing(front) is not kept
     if not kept:
         assert raw.reply().startswith("421 4.4.2 The message comes too slowly")
+
+
+@pytest.mark.parametrize("pause_s", [10, 70, 170])
+def test_silence_does_not_save_who_sends_an_octet_now_and_then(front: Any, pause_s: int) -> None:
+    raw = front.raw()
+    raw.begin()
+    raw.send(HEAD + b"begin")
+    front.until(lambda: _received(front) == len(HEAD) + 5)
+    for sent in range(1, 9):
+        for _ in range(pause_s // 10):
+            front.sweep(10)
+        if _closing(front):
+            break
+        raw.send(b"y")
+        front.until(lambda wanted=sent: _received(front) == len(HEAD) + 5 + wanted)
+    assert _closing(front)
+    assert raw.reply().startswith("421 4.4.2 The message comes too slowly")
 
 
 def _closing(front: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from peers.need import need
-from peers.process import free_port
+from peers.process import free_port, wait_until
 from peers.recording import HANG, Recording, RecordingServer
 from peers.relay import SENDER, Relay, any_certificate, ident_of, mail, submit
 
@@ -483,11 +483,13 @@ def test_disk_nearly_full(
             code, text = client.docmd(f"MAIL FROM:<{SENDER}>")
             assert (code, text[:6]) == (452, b"4.3.1 ")
         assert relay.refusals()[0]["reason"] == "disk_or_memory_full"
+        wait_until(lambda: relay.readyz() == 503, "the relay to say that it takes no mail", 30)
         filler.unlink()
         until = time.monotonic() + 30
         while relay.submit(key, mail(subject=str(time.monotonic())), [ANN])[0] != 250:
             assert time.monotonic() < until, "it takes mail again by itself"
             time.sleep(0.3)
+        wait_until(lambda: relay.readyz() == 200, "the relay to be ready again", 30)
         relay.audit()
         assert relay.stop() == 0
     finally:

@@ -168,12 +168,15 @@ class Session(asyncio.Protocol):
             pace.append((self._data_began_s, 0))
         if now_s - pace[-1][0] < PACE_STEP_S:
             return
+        came = self._smtp.data_octets > pace[-1][1]
         pace.append((now_s, self._smtp.data_octets))
         while now_s - pace[0][0] >= PACE_WINDOW_S + PACE_STEP_S:
             pace.popleft()
         then_s, octets = pace[0]
         seen_s = now_s - then_s
-        if seen_s >= PACE_WINDOW_S and self._smtp.data_octets - octets < patience.pace * seen_s:
+        # Who sends nothing at all has the longer limit of silence, and is judged when going on.
+        slow = self._smtp.data_octets - octets < patience.pace * seen_s
+        if came and slow and seen_s >= PACE_WINDOW_S:
             self._end("421 4.4.2 The message comes too slowly")
 
     def _pump(self) -> None:

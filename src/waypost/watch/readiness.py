@@ -1,6 +1,7 @@
-"""Whether this process may be sent work: its phase, and whether it can reach its store.
+"""Whether this process may be sent work: its phase, its store, and room on its disk.
 
-Promises to be not ready while it starts and stops. Knows nothing of HTTP.
+Promises to be not ready while it starts and stops, and while it would refuse all mail. Knows
+nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ class Phase(enum.StrEnum):
 
 
 class Readiness:
-    """The phase, and a probe of the store that raises `StoreAway` when it cannot be reached."""
+    """The phase, a probe of the store that raises `StoreAway` when it cannot be reached, and
+    whether the disk has room for new mail.
+    """
 
-    def __init__(self, probe: Callable[[], object]) -> None:
+    def __init__(self, probe: Callable[[], object], room: Callable[[], bool]) -> None:
         self.phase = Phase.STARTING
         self._probe = probe
+        self._room = room
 
     def trouble(self) -> str:
         """Why the relay is not ready, in plain words; empty when it is."""
@@ -34,4 +38,4 @@ class Readiness:
             self._probe()
         except StoreAway as away:
             return away.public
-        return ""
+        return "" if self._room() else "the disk is nearly full: new mail is refused"
