@@ -240,7 +240,7 @@ class App:
             with_.door, engine, clock, lambda part: Spool(data, engine.worker, part), with_.memory
         )
         once = Once(engine.answers, several=self._seat is not None)
-        api.doing = Doing(gate, sending, once, with_.caps, Paths(data).incoming)
+        api.doing = Doing(gate, sending, once, with_.caps, Paths(data).incoming, with_.memory)
 
         def stop() -> None:
             gate.closed = "The relay is shutting down, try again in a moment"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import smtplib
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from peers.need import need
 from peers.process import free_port, wait_until
 from peers.recording import HANG, Recording, RecordingServer
 from peers.relay import SENDER, Relay, any_certificate, ident_of, mail, submit
+from peers.small_disk import fill, small_disk
 
 CREDITS = 1000
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -458,23 +458,10 @@ def test_disk_nearly_full(
     make_relay: Callable[..., Relay], recording: Recording, tmp_path: Path
 ) -> None:
     """The data directory on a small file system of its own that somebody else fills."""
-    mount, umount = need("root", "mount", "umount")[1:]
-    data = tmp_path / "relay0" / "data"
-    data.mkdir(parents=True, mode=0o700)
-    mounted = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=600m,mode=0700", "tmpfs", str(data)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("may not mount a file system here")
-    try:
+    with small_disk(need, tmp_path / "relay0" / "data") as filler:
         relay, key = own(make_relay, recording)
         assert relay.submit(key, mail(), [ANN])[0] == 250
-        filler = data / "filler"
-        with filler.open("wb") as out:
-            subprocess.run(["fallocate", "-l", "590m", str(filler)], check=True)
-            out.flush()
+        fill(filler)
         until = time.monotonic() + 30
         while relay.submit(key, mail(subject=str(time.monotonic())), [ANN])[0] == 250:
             assert time.monotonic() < until
@@ -492,8 +479,6 @@ def test_disk_nearly_full(
         wait_until(lambda: relay.readyz() == 200, "the relay to be ready again", 30)
         relay.audit()
         assert relay.stop() == 0
-    finally:
-        subprocess.run([umount, "-l", str(data)], check=False)
 
 
 @pytest.mark.slow

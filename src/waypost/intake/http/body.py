@@ -1,7 +1,8 @@
 """The body of a call: read whole, held in memory while small, in a file without a name beyond.
 
-Promises at most `SPILL_OCTETS` of memory a call while it arrives, an answer that the client can
-read when it sends too much, and an end to slow ones. Knows nothing of JSON and of mail.
+Promises at most `SPILL_OCTETS` of memory a call, all of them within what unfinished messages may
+hold, an answer that the client can read when it sends too much, and an end to slow ones. Knows
+nothing of JSON and of mail.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import IO, Any
 from litestar.types import Receive
 
 from waypost.core.verdict import Reason
+from waypost.intake.bounds import Memory
 from waypost.intake.http.draft import wrong
 from waypost.web import BODY_OCTETS, Failure
 
@@ -26,9 +28,11 @@ BODY_S = 300.0  # for the whole of it
 class Body:
     """The octets of a body. `close` lets go of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, memory: Memory) -> None:
         self.octets = 0
         self._folder = folder
+        self._memory = memory
+        self._counted = 0
         self._pieces: list[bytes] = []
         self._file: IO[bytes] | None = None
 
@@ -44,11 +48,13 @@ class Body:
             return
         if self._file is None:
             self._pieces.append(piece)
-            if self.octets <= SPILL_OCTETS:
+            fits = self._memory.take(len(piece))
+            self._counted += len(piece) if fits else 0
+            if fits and self.octets <= SPILL_OCTETS:
                 return
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (`close`)
             piece = b"".join(self._pieces)
-            self._pieces.clear()
+            self._let_go()
         self._file.write(piece)
 
     def whole(self) -> bytes:
@@ -70,15 +76,20 @@ class Body:
         return digest.digest()
 
     def close(self) -> None:
-        self._pieces.clear()
+        self._let_go()
         if self._file is not None:
             self._file.close()
             self._file = None
 
+    def _let_go(self) -> None:
+        self._pieces.clear()
+        self._memory.give(self._counted)
+        self._counted = 0
 
-async def take(receive: Receive, folder: Path) -> Body:
+
+async def take(receive: Receive, folder: Path, memory: Memory) -> Body:
     """The body that the client sends. Raises `Failure` 413, 408 or 503, `ConnectionError`."""
-    body = Body(folder)
+    body = Body(folder, memory)
     try:
         async with asyncio.timeout(BODY_S):
             more = True

@@ -19,13 +19,14 @@ from litestar.response.base import ASGIResponse
 from waypost.core.errors import StoreAway
 from waypost.core.verdict import Reason
 from waypost.intake.accept import AWAY
-from waypost.intake.bounds import SessionCaps
+from waypost.intake.bounds import Memory, SessionCaps
 from waypost.intake.http import answer, once
 from waypost.intake.http.body import Body, take
 from waypost.intake.http.draft import Refused, wrong
 from waypost.intake.http.gate import Caller, Gate, header
 from waypost.intake.http.once import Again, Call, Once, Reply
 from waypost.intake.http.send import Envelope, Sending
+from waypost.intake.receive import MEMORY_FULL
 from waypost.web import JSON, Failure
 
 JSON_TYPES = frozenset({"", JSON})
@@ -39,13 +40,16 @@ Work = Callable[[Caller, Body, Call | None], Awaitable[Reply]]
 
 
 class Doing(msgspec.Struct, frozen=True):
-    """What a ready relay does calls with. `folder`: where large bodies are kept while they come."""
+    """What a ready relay does calls with. `folder`: where large bodies are kept while they come;
+    `memory` counts the others.
+    """
 
     gate: Gate
     sending: Sending
     once: Once
     caps: SessionCaps
     folder: Path
+    memory: Memory
 
 
 class Ready:
@@ -127,7 +131,9 @@ async def _within(
         early = do.gate.door.known_at_mail(caller.account_id, caller.key.id)
         if early is not None and early.reason in (NO_ROOM if name else NOT_NOW):
             raise Refused(early)
-        body = await take(request.receive, do.folder)
+        if not do.memory.room_for(_declared(scope)):
+            raise Refused(MEMORY_FULL)
+        body = await take(request.receive, do.folder, do.memory)
         try:
             if not name:
                 return await work(caller, body, None)
@@ -166,6 +172,12 @@ def check_type(scope: Mapping[str, Any], types: frozenset[str]) -> None:
         raise Failure(
             415, "INVALID_REQUEST", "Content-Encoding is not taken: send the body as it is"
         )
+
+
+def _declared(scope: Mapping[str, Any]) -> int:
+    """How large the body is said to be; 0: it is not said."""
+    said = header(scope, b"content-length")
+    return int(said) if said.isascii() and said.isdecimal() else 0
 
 
 def _envelope(query: bytes) -> Envelope:

@@ -171,10 +171,13 @@ class Sending:
 
     async def _worked(self, body: Body, make: Callable[[Memory | None], draft.T]) -> draft.T:
         """What `make` makes: at once where it is small, else in a thread, one at a time."""
-        if not body.large:
-            return make(None)
-        async with self._thread:
-            return await asyncio.to_thread(make, Memory(PLENTY_OCTETS))
+        try:
+            if not body.large:
+                return make(None)
+            async with self._thread:
+                return await asyncio.to_thread(make, Memory(PLENTY_OCTETS))
+        finally:
+            body.close()  # not held while the outcome is waited for
 
     def _composed_or_not(
         self, caller: Caller, octets: msgspec.Raw, room: Memory | None

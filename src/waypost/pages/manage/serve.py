@@ -156,7 +156,7 @@ class _Manager:
         body: object = None
         if route.takes is not None:
             check_type(facts, JSON_TYPES)
-            came = await take(receive, by[1].folder)
+            came = await take(receive, by[1].folder, by[1].memory)
             try:
                 if came.octets > BODY_OCTETS:
                     text = f"The body is larger than {BODY_OCTETS} bytes: send less"
