@@ -99,7 +99,7 @@ def open_engine(config: Config, clock: Clock, worker: int | None, *, serving: bo
     def opened(upstream_id: int, sealed: bytes) -> Secret:
         return sealer.open(sealed, b"upstream:%d:password" % upstream_id)
 
-    return open_store(
+    engine = open_store(
         config.data,
         clock=clock,
         worker=worker,
@@ -109,6 +109,8 @@ def open_engine(config: Config, clock: Clock, worker: int | None, *, serving: bo
         keep_failed_body_ms=config.keep.failed_body_ms,
         create=serving,
     )
+    engine.damaged.told = lambda text: get("store").error("message_damaged", text=text)
+    return engine
 
 
 def make_desk(config: Config, clock: Clock) -> Desk:

@@ -64,6 +64,11 @@ class StoreBroken(StoreAway):
     """A sync to disk failed: what is on disk is unknown, all workers must stop."""
 
 
+class Unwritable(StoreAway):
+    """What was to be written can never be kept as it is: to ask again changes nothing. Nothing of
+    it was kept; the store itself is well."""
+
+
 class SchemaTooNew(WaypostError):
     """The store was written by a newer program; every command stops with one line."""
 

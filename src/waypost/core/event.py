@@ -13,6 +13,7 @@ class Kind(enum.StrEnum):
 
     MESSAGE_FAILED = "message.failed"
     MESSAGE_UNCERTAIN = "message.uncertain"
+    MESSAGE_DAMAGED = "message.damaged"
     UPSTREAM_FAILING = "upstream.failing"
     UPSTREAM_PAUSED = "upstream.paused"
     UPSTREAM_LOGIN_FAILED = "upstream.login_failed"

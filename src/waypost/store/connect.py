@@ -14,7 +14,7 @@ from pathlib import Path
 
 import apsw
 
-from waypost.core.errors import StoreAway, StoreBroken
+from waypost.core.errors import StoreAway, StoreBroken, Unwritable
 from waypost.store.several.turn import in_turn
 
 WAIT_MS = 5_000
@@ -26,6 +26,14 @@ CACHE_KIB = 16_384
 STATEMENTS = 200
 LOG_LIMIT_BYTES = 67_108_864  # what is left of the write-ahead log after a checkpoint
 CHECKPOINT_PAGES = 4_000  # of a command; the relay has a thread for it
+
+_OF_WHAT_IS_WRITTEN = (
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.RangeError,
+    apsw.SQLError,
+    apsw.TooBigError,
+)
 
 
 class Paths:
@@ -146,6 +154,21 @@ def roll_back(db: apsw.Connection) -> None:
     """Ends the transaction, where there is one left, without keeping anything."""
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def of_what_is_written(error: Exception) -> bool:
+    """Whether it would come again however well the store is: a constraint, a value that no column
+    holds, or a mistake of ours. A full disk, a lock and a failed read are not."""
+    if isinstance(error, apsw.Error):
+        return isinstance(error, _OF_WHAT_IS_WRITTEN)
+    return not isinstance(error, StoreAway | MemoryError | OSError)
+
+
+def unwritable(error: Exception) -> Unwritable:
+    """That error in our words."""
+    ours = Unwritable("this can never be kept as it is", repr(error))
+    ours.__cause__ = error
+    return ours
 
 
 def trouble(error: apsw.Error) -> StoreAway:

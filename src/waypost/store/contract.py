@@ -89,7 +89,7 @@ class RelayStore(Protocol):
         `Refusal` (RATE_LIMIT, NO_CREDITS, OVER_CAP, TROUBLE, FULL): nothing was kept or charged. A
         spooled rest was synced, renamed into the spool and its directory synced before; it is
         removed where nothing was kept. One acceptance that cannot be written refuses nobody else of
-        its batch. Raises `StoreAway`.
+        its batch. Raises `StoreAway`; `Unwritable` where that is this acceptance's own.
         """
 
     async def settled(self, message_id: int, wait_s: float) -> Settled:
@@ -131,14 +131,18 @@ class RelayStore(Protocol):
 
         Messages whose day has no place under a cap are moved to the next day that has one instead.
         Those that go through another upstream than their sender's need a place of today under its
-        cap too; without one they stay.
+        cap too; without one they stay. What has lost its body or its recipients is failed and
+        refunded, with an event; what can never be written is left alone for an hour, with an event:
+        neither stands in the way of what is behind it.
         """
 
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
         """Outcomes, refunds, events and the queue row in one transaction; done when it is on disk.
 
         An attempt whose claim is no longer this worker's is not recorded. Ended recipients never
-        move again and are refunded once.
+        move again and are refunded once. The future fails with `StoreAway` where it may be asked
+        for again, with `Unwritable` where that is of no use; the claim stays this worker's then.
+        So does that of a release, and of whatever follows here but for the claim.
         """
 
     def release(

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import NamedTuple
 
 from waypost import log
 from waypost.clock import Clock
-from waypost.core.errors import StoreAway
+from waypost.core.errors import StoreAway, Unwritable
 from waypost.core.event import Event, Kind
 from waypost.core.facts import Directory, Sender
 from waypost.core.lifecycle import State
@@ -25,6 +24,7 @@ from waypost.transport import attempt, schedule
 from waypost.transport.courier import Courier
 from waypost.transport.flow.failover import Failover
 from waypost.transport.flow.office import Office
+from waypost.transport.flow.pools import Pool, pool_of
 from waypost.transport.flow.records import Records
 from waypost.transport.flow.rung import Rung
 from waypost.transport.flow.territory import Territory
@@ -36,17 +36,6 @@ GAP_S = 0.005  # the shortest
 OLD_MS = 60_000  # between looks for mail that was queued for too long, at most
 AWAY_S = 1.0  # between looks while the store is away
 LAST_WORDS_S = 5.0  # for outcomes to reach the store at the end
-
-
-class Pool(NamedTuple):
-    """The connections of one upstream: how many are open or opening, how many messages are claimed
-    for them, and whether it takes mail. `account`: whose it is, empty for the operator's."""
-
-    upstream: str
-    account: str
-    connections: int
-    claimed: int
-    able: bool
 
 
 class Dispatcher:
@@ -128,14 +117,8 @@ class Dispatcher:
 
     def pools(self) -> list[Pool]:
         """A line an upstream that this worker delivers to."""
-        return [self._pool(courier) for courier in self._couriers.values()]
-
-    def _pool(self, courier: Courier) -> Pool:
-        upstream, accounts = courier.upstream, self._facts.accounts if self._facts else {}
-        owner = accounts.get(upstream.account_id) if upstream.account_id is not None else None
-        ready = courier.window.ready
-        name = owner.name if owner is not None else ""
-        return Pool(upstream.name, name, courier.busy, ready, courier.able)
+        accounts = self._facts.accounts if self._facts else {}
+        return [pool_of(courier, accounts) for courier in self._couriers.values()]
 
     # The Taker.
 
@@ -357,7 +340,11 @@ class Dispatcher:
             if limit <= 0:
                 more = True
                 continue
-            parcels = await self._store.claim(lane.by(courier.upstream.id), now_ms, limit)
+            try:
+                parcels = await self._store.claim(lane.by(courier.upstream.id), now_ms, limit)
+            except Unwritable as error:  # that of this lane: the others are as well as ever
+                log.get("transport").error("lane_unwritable", error=error.private)
+                continue
             for parcel in parcels:
                 if trial:
                     self._trying[lane.sender_id] = parcel.id

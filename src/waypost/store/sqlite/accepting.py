@@ -20,7 +20,7 @@ import apsw
 import msgspec
 
 from waypost.core import ident
-from waypost.core.errors import StoreAway, StoreBroken
+from waypost.core.errors import StoreBroken
 from waypost.core.lifecycle import State
 from waypost.core.message import (
     Acceptance,
@@ -119,12 +119,8 @@ class Accept:
             return
         if isinstance(error.__cause__, apsw.FullError):
             self.future.set_result(Refusal(Reason.FULL, "the disk is full: try again later"))
-        elif isinstance(error, StoreAway):
-            self.future.set_exception(error)
         else:
-            away = StoreAway("this message could not be committed", repr(error))
-            away.__cause__ = error
-            self.future.set_exception(away)
+            self.future.set_exception(error)
 
 
 def repeat_hash(message_id: str) -> int | None:

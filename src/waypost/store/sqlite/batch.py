@@ -7,11 +7,13 @@ Whoever reads rows that earlier members may have added calls `flush` first. Deci
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import apsw
 
 from waypost.core.event import Event
+from waypost.store.connect import of_what_is_written
 
 DAY_MS = 86_400_000
 
@@ -77,6 +79,10 @@ WRITE_PLACE = (
     "INSERT INTO place (scope, scope_id, day, used) VALUES (?,?,?,?)"
     " ON CONFLICT (scope, scope_id, day) DO UPDATE SET used = excluded.used"
 )
+SELECT_LAST_ATTEMPT = "SELECT max(number) FROM attempt WHERE message_id = ?"
+SELECT_REFUNDED = "SELECT recipient FROM ledger WHERE message_id = ? AND reason = 'refund'"
+
+_Thing = TypeVar("_Thing")
 
 
 class Vanished(Exception):
@@ -85,12 +91,17 @@ class Vanished(Exception):
 
 
 class Batch:
-    """Rows are added to the lists; `flush` writes and empties them."""
+    """Rows are added to the lists; `flush` writes and empties them.
+
+    `alone`: the batch failed with its member in it, which is tried by itself now. What stands in
+    its way then (a refund that was paid, an attempt of that number) is gone round.
+    """
 
     def __init__(self, db: apsw.Connection, now_ms: int) -> None:
         self.db = db
         self.now_ms = now_ms
         self.today = now_ms // DAY_MS
+        self.alone = False
         self.generation: int | None = None  # filled by the first that asks for it
         self.balances: dict[int, int] = {}
         self.messages: list[tuple[Any, ...]] = []
@@ -143,6 +154,19 @@ class Batch:
             self.balance(account_id)
         self._counts[account_id][what] += recipients
         self._changed_accounts.add(account_id)
+
+    def attempt_number(self, message_id: int, number: int) -> int:
+        """The number of an attempt of this message, or the next that is free."""
+        if not self.alone:
+            return number
+        last: Any = self.db.execute(SELECT_LAST_ATTEMPT, (message_id,)).get
+        return max(number, (last or 0) + 1)
+
+    def refunded(self, message_id: int) -> frozenset[int]:
+        """Recipients that cannot be refunded again, where that may stand in the way."""
+        if not self.alone:
+            return frozenset()
+        return frozenset(number for (number,) in self.db.execute(SELECT_REFUNDED, (message_id,)))
 
     def places(self, scope: str, scope_id: int, day: int) -> int:
         """How many places of that day are taken or planned."""
@@ -237,3 +261,34 @@ class Batch:
     def _write(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
         self.db.executemany(sql, rows)
         rows.clear()
+
+
+def one_by_one(
+    batch: Batch,
+    things: Iterable[_Thing],
+    do: Callable[[Batch, _Thing], bool],
+    aside: Callable[[_Thing, Exception], None],
+) -> None:
+    """Does each, until one says False. Where the batch has failed as it was, each is done for
+    itself, and `aside` is told of those that cannot be written: the others are.
+    """
+    for thing in things:
+        if not batch.alone:
+            if not do(batch, thing):
+                return
+            continue
+        own = Batch(batch.db, batch.now_ms)
+        own.alone, own.generation = True, batch.generation
+        goes_on = True
+        batch.db.execute("SAVEPOINT apart")
+        try:
+            goes_on = do(own, thing)
+            own.flush()
+        except Exception as error:
+            if not (batch.db.in_transaction and of_what_is_written(error)):
+                raise  # the store is in trouble, not this thing
+            batch.db.execute("ROLLBACK TO apart")
+            aside(thing, error)
+        batch.db.execute("RELEASE apart")
+        if not goes_on:
+            return

@@ -16,13 +16,16 @@ import apsw
 import msgspec
 
 from waypost.core import ident
+from waypost.core.event import Kind
 from waypost.core.facts import Account
 from waypost.core.message import NOTICE, Parcel, SpoolPart
 from waypost.store.contract import Lane
 from waypost.store.directory import Loaded, address_of
 from waypost.store.sqlite import caps
-from waypost.store.sqlite.batch import DAY_MS, Batch
-from waypost.store.sqlite.ending import Keep, end_waiting
+from waypost.store.sqlite.batch import DAY_MS, Batch, one_by_one
+from waypost.store.sqlite.delivering import results_json
+from waypost.store.sqlite.ending import end_waiting
+from waypost.store.sqlite.leftover.damaged import BODY_LOST, Finding, Means, left_alone
 
 NEXT_LANE = (
     "SELECT account_id, due FROM queue WHERE claim = 0 AND sender_id = ? AND account_id > ?"
@@ -95,8 +98,7 @@ class Claim:
         now_ms: int,
         limit: int,
         claim: int,
-        keep: Keep,
-        facts: Callable[[Batch], Loaded],
+        means: Means,
         told: Callable[[Claim], None],
         claimed: set[int],
     ) -> None:
@@ -104,10 +106,10 @@ class Claim:
         self.now_ms = now_ms
         self.limit = limit
         self.claim = claim
-        self.keep = keep
-        self.facts = facts
+        self.means = means
         self.told = told
         self.claimed = claimed
+        self.findings: list[Finding] = []
         self.parcels: list[Parcel] = []
         self.gone: list[str] = []
         self._full = 0
@@ -115,9 +117,9 @@ class Claim:
 
     def run(self, batch: Batch) -> None:
         self.claimed.difference_update(parcel.id for parcel in self.parcels)
-        self.parcels, self.gone = [], []
+        self.parcels, self.gone, self.findings = [], [], []
         self._full = 0
-        facts = self.facts(batch)
+        facts = self.means.facts(batch)
         sender = facts.directory.senders.get(self.lane.sender_id)
         account = facts.directory.accounts.get(self.lane.account_id)
         if sender is None or account is None or not account.enabled:
@@ -125,29 +127,19 @@ class Claim:
         batch.flush()
         batch.waiting.clear()
         under = caps.caps_of(sender, facts.upstreams.get(sender.upstream_id))
-        scope = (self.lane.sender_id, self.lane.account_id, self.now_ms, self.limit)
-        found: list[Any] = batch.db.execute(SELECT_DUE, scope).fetchall()
-        for values in found:
-            row = DueRow(*values)
-            instead = self._through(batch, row, facts)
-            if instead is None:
-                break  # nothing newer of the lane overtakes it
-            day = self._admit(batch, row, under)
-            if day is None:
-                continue
-            parcel = parcel_of(batch.db, self.lane, row)
-            if parcel is None:
-                # What cannot be sent must not stand before all that can.
-                self._fail(batch, row, 554, "5.3.0 it is damaged in the store")
-                continue
-            key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
-            batch.db.execute(CLAIM, (self.claim, day, *key))
-            if instead:
-                batch.take_places("u", self.lane.through, batch.today, instead)
-            self.parcels.append(parcel)
+
+        def one(batch: Batch, row: DueRow) -> bool:
+            return self._one(batch, row, facts, under)
+
+        def aside(row: DueRow, error: Exception) -> None:
+            self.parcels = [parcel for parcel in self.parcels if parcel.id != row.message_id]
+            self.findings.append(left_alone(batch, row.message_id, error))
+
+        one_by_one(batch, self._due(batch), one, aside)
         self.claimed.update(parcel.id for parcel in self.parcels)
 
     def done(self) -> None:
+        self.means.damaged.found(self.findings, self.now_ms)
         try:
             self.told(self)
         finally:
@@ -158,6 +150,37 @@ class Claim:
         self.claimed.difference_update(parcel.id for parcel in self.parcels)
         if not self.future.done():
             self.future.set_exception(error)
+
+    def _due(self, batch: Batch) -> list[DueRow]:
+        skipped = self.means.damaged.skipped(self.now_ms)
+        limit = self.limit + len(self.means.damaged)
+        scope = (self.lane.sender_id, self.lane.account_id, self.now_ms, limit)
+        found: list[Any] = batch.db.execute(SELECT_DUE, scope).fetchall()
+        rows = [DueRow(*values) for values in found]
+        return [row for row in rows if row.message_id not in skipped][: self.limit]
+
+    def _one(self, batch: Batch, row: DueRow, facts: Loaded, under: caps.Caps) -> bool:
+        """Claims one, or deals with it otherwise; False: nothing newer of the lane may overtake
+        it."""
+        instead = self._through(batch, row, facts)
+        if instead is None:
+            return False
+        day = self._admit(batch, row, under)
+        if day is None:
+            return True
+        parcel = parcel_of(batch.db, self.lane, row)
+        if parcel is None:
+            # What cannot be sent must not stand before all that can.
+            self._fail(batch, row, 554, BODY_LOST)
+            text = f"message {ident.show(row.message_id)} failed: {BODY_LOST}"
+            self.findings.append(Finding(row.message_id, text, left=False))
+            return True
+        key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
+        batch.db.execute(CLAIM, (self.claim, day, *key))
+        if instead:
+            batch.take_places("u", self.lane.through, batch.today, instead)
+        self.parcels.append(parcel)
+        return True
 
     def _through(self, batch: Batch, row: DueRow, facts: Loaded) -> int | None:
         """How many places it takes of an upstream that is not its sender's; None: it has no
@@ -199,7 +222,13 @@ class Claim:
 
     def _fail(self, batch: Batch, row: DueRow, code: int, text: str) -> None:
         key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
-        self.gone += end_waiting(batch, key, code, text, self.keep)[1]
+        kind = Kind.MESSAGE_DAMAGED if text is BODY_LOST else Kind.MESSAGE_FAILED
+        results, gone = end_waiting(batch, key, code, text, self.means.keep, kind)
+        number = batch.attempt_number(row.message_id, row.attempt)
+        tried = (row.message_id, number, batch.now_ms, 0, "", False, results_json(results), "")
+        batch.attempts.append(tried)
+        batch.flush()
+        self.gone += gone
 
 
 def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel | None:

@@ -11,8 +11,10 @@ No timer: a lone member starts at the end of the loop's present round. The state
 loop, since a thread that runs many small ones beside a busy loop waits for the GIL after each.
 
 Promises: a member is told only after its commit was synced. A batch that fails is rolled back and
-its members are tried one by one, so one bad row refuses nobody else. A commit whose sync fails ends
-everything: `StoreBroken` for every member and every later one. Knows nothing of mail.
+its members are tried one by one, so one bad row refuses nobody else; the one that cannot be written
+even so is told that it never can (`Unwritable`), so that it does not come again and again. A commit
+whose sync fails ends everything: `StoreBroken` for every member and every later one. Knows nothing
+of mail.
 """
 
 from __future__ import annotations
@@ -30,9 +32,15 @@ import apsw
 
 from waypost.clock import Clock
 from waypost.core.errors import StoreAway, StoreBroken
-from waypost.store.connect import connect, roll_back, trouble
+from waypost.store.connect import (
+    connect,
+    of_what_is_written,
+    roll_back,
+    trouble,
+    unwritable,
+)
 from waypost.store.several.turn import Turn
-from waypost.store.sqlite.batch import Batch
+from waypost.store.sqlite.batch import Batch, Vanished
 
 LOCK_WAIT_MS = 10_000  # how long a command may hold the write lock before members are refused
 CHECKPOINT_PAGES = 2_000  # 8 MiB of log
@@ -207,7 +215,8 @@ class Committer:
                     return
                 self._db.execute("ROLLBACK TO one")
                 self._db.execute("RELEASE one")
-                self._fail(op, error)
+                own = of_what_is_written(error) and not isinstance(error, Vanished)
+                self._fail(op, unwritable(error) if own else error)
         self._jobs.put(lambda: self._commit(good))
 
     def _committed(self, members: list[Op], error: Exception | None, more: bool) -> None:
@@ -237,8 +246,9 @@ class Committer:
             self._start()
 
     def _fail(self, op: Op, error: Exception) -> None:
-        if isinstance(error, apsw.Error):
-            ours = trouble(error)
+        if not isinstance(error, StoreAway | Vanished):
+            away = StoreAway("the store cannot be read or written now", repr(error))
+            ours = trouble(error) if isinstance(error, apsw.Error) else away
             ours.__cause__ = error
             error = ours
         self._guarded(lambda: op.failed(error))

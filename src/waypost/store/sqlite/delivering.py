@@ -19,9 +19,9 @@ from waypost.core.verdict import Settled
 from waypost.store.sqlite.batch import Batch, Vanished
 from waypost.store.sqlite.ending import Counts, Keep, end
 
-REQUEUE = (
-    "UPDATE queue SET claim = 0, due = ?, attempt = ?, tries = ?, first_try = ?, held = ?,"
-    " uncertain_row = ?, reason = ? WHERE claim = ? AND sender_id = ? AND account_id = ?"
+REQUEUE = (  # a second row of the message, which there must not be, gives way
+    "UPDATE OR REPLACE queue SET claim = 0, due = ?, attempt = ?, tries = ?, first_try = ?,"
+    " held = ?, uncertain_row = ?, reason = ? WHERE claim = ? AND sender_id = ? AND account_id = ?"
     " AND due = ? AND message_id = ?"
 )
 EVENT_OCTETS = 400
@@ -95,10 +95,11 @@ class Record(Deed):
             spooled=isinstance(parcel.rest, SpoolPart),
             before=self._before(),
         )
+        number = batch.attempt_number(parcel.id, parcel.attempt)
         batch.attempts.append(
             (
                 parcel.id,
-                parcel.attempt,
+                number,
                 attempt.at_ms,
                 attempt.upstream_id,
                 attempt.upstream_name,
@@ -108,7 +109,7 @@ class Record(Deed):
             )
         )
         if counts.queued:
-            self._requeue(batch)
+            self._requeue(batch, number + 1)
         else:
             batch.unqueued.append(key_of(self.claim, parcel))
         if counts.failed or attempt.uncertain:
@@ -134,7 +135,7 @@ class Record(Deed):
         charged = 0 if parcel.notice else count
         return (parcel.account_id, charged, count, 0, 0, 0) if self.fresh else None
 
-    def _requeue(self, batch: Batch) -> None:
+    def _requeue(self, batch: Batch, next_number: int) -> None:
         attempt, parcel = self.attempt, self.attempt.parcel
         first = parcel.first_try_ms
         if not first and (attempt.counted or attempt.uncertain):
@@ -146,7 +147,7 @@ class Record(Deed):
             row = 0
         values = (
             attempt.next_ms,
-            parcel.attempt + 1,
+            next_number,
             parcel.tries + attempt.counted,
             first,
             parcel.held_ms + attempt.held_ms,

@@ -67,12 +67,14 @@ def end(
     message's earlier rows must have been flushed. The queue row is left to the caller.
     """
     row: Any = before or batch.db.execute(SELECT_COUNTS, (message_id,)).fetchone()
+    if row is None and batch.alone:
+        return Counts(0, 0, 0, 0), None  # there is nothing left to end
     account_id, charged, *counted = row  # by state, in the order of its numbers
     results = tuple(results)
     if len(results) != counted[State.QUEUED]:
         queued = {number for (number,) in batch.db.execute(SELECT_QUEUED, (message_id,))}
         results = tuple(result for result in results if result.number in queued)
-    refunded = 0
+    refunded, paid = 0, batch.refunded(message_id)
     for result in results:
         state = result.state
         ended = None if state is State.QUEUED else batch.now_ms
@@ -81,7 +83,8 @@ def end(
         counted[state] += 1
         if state in REFUNDED and charged:
             refunded += 1
-            batch.book(account_id, 1, "refund", message_id, result.number)
+            if result.number not in paid:
+                batch.book(account_id, 1, "refund", message_id, result.number)
     _, _, _, *earlier = row
     if charged and counted[1:] != earlier:
         for place, ended in enumerate(counted[1:], 1):
@@ -97,7 +100,12 @@ def end(
 
 
 def end_waiting(
-    batch: Batch, key: tuple[int, int, int, int], code: int, text: str, keep: Keep
+    batch: Batch,
+    key: tuple[int, int, int, int],
+    code: int,
+    text: str,
+    keep: Keep,
+    kind: Kind = Kind.MESSAGE_FAILED,
 ) -> tuple[tuple[Result, ...], list[str]]:
     """Fails what is still queued of a message that nobody has claimed, with its queue row and an
     event.
@@ -119,7 +127,7 @@ def end_waiting(
     batch.event(
         Event(
             batch.now_ms,
-            Kind.MESSAGE_FAILED,
+            kind,
             " ".join(words.split()),
             account_id=account_id,
             message_id=message_id,

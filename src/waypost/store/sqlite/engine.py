@@ -51,6 +51,7 @@ from waypost.store.sqlite.delivering import Record, Release
 from waypost.store.sqlite.ending import Keep
 from waypost.store.sqlite.files import Files, sweep
 from waypost.store.sqlite.leftover import dead
+from waypost.store.sqlite.leftover.damaged import Damaged, Means
 from waypost.store.sqlite.leftover.late import Expire, Old
 from waypost.store.waiting import Waiting
 
@@ -83,7 +84,9 @@ class Engine:
         self._claimed: set[int] = set()
         self._fresh: set[int] = set()  # those of them that were claimed when they were accepted
         self._notes = notes.Notes(self._committer.submit)
-        self._old = Old(self._ask, self._end_old)
+        self.damaged = Damaged()
+        self._means = Means(settings.keep, self._known.within, self.damaged)
+        self._old = Old(self._ask, self._end_old, self.damaged.skipped)
         self._crew: Crew | None = None
         self.bell = Bell(self._shared)
         self._closed = False
@@ -198,7 +201,7 @@ class Engine:
             own = claim == self._claim
             if own and busy:
                 return None
-            return dead.Adopt(claim, self._claimed if own else (), now_ms, self._known.within)
+            return dead.Adopt(claim, self._claimed if own else (), now_ms, self._means)
 
         adopted = await dead.adopt(self._data, self._claim, above, self._submit, make)
         if adopted:
@@ -220,8 +223,8 @@ class Engine:
         return found
 
     async def claim(self, lane: Lane, now_ms: int, limit: int) -> list[Parcel]:
-        keep, facts = self._settings.keep, self._known.within
-        op = Claim(lane, now_ms, limit, self._claim, keep, facts, self._claim_made, self._claimed)
+        made = self._claim_made
+        op = Claim(lane, now_ms, limit, self._claim, self._means, made, self._claimed)
         self._submit(op)
         try:
             return await op.future
@@ -305,6 +308,7 @@ class Engine:
 
     def _begin(self, db: apsw.Connection, *, first: bool) -> Batch:
         batch = Batch(db, self._settings.clock.wall_ms())
+        batch.alone = not first
         batch.rates = self._known.rates(db, certain=first)
         return batch
 
@@ -397,7 +401,7 @@ class Engine:
                 self.release(parcel, parcel.due_ms, "")
 
     def _end_old(self, message_ids: list[int]) -> asyncio.Future[int]:
-        op = Expire(message_ids, self._settings.keep, self._known.within, self._files.unlink)
+        op = Expire(message_ids, self._means, self._files.unlink)
         self._submit(op)
         return op.future
 

@@ -1,9 +1,10 @@
 """Outcomes on their way to the store.
 
 Promises that an outcome or a release is offered until the store has it, so that no claim is left
-behind, and that nobody waits for a commit to go on. Where the store cannot write an outcome down as
-it is, its words are left out: that it was sent must be known, or it is sent again. Knows nothing of
-what the outcomes mean.
+behind, and that nobody waits for a commit to go on. Where the store can never write an outcome down
+as it is, its words are left out: that it was sent must be known, or it is sent again. Where it
+cannot be written even so, that is logged and told of; the message stays claimed, so that it is not
+sent again while this process lives. Knows nothing of what the outcomes mean.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from functools import partial
 import msgspec
 
 from waypost import log
-from waypost.core.errors import StoreAway, StoreBroken
+from waypost.core import ident
+from waypost.core.errors import StoreAway, StoreBroken, Unwritable
+from waypost.core.event import Event, Kind
 from waypost.core.lifecycle import State
 from waypost.core.message import Attempt, Parcel
 from waypost.store.contract import RelayStore
 
 AGAIN_S = 1.0  # the wait before the store is asked again
-REFUSED_S = 60.0  # the same where it answered that it cannot, and nobody knows why
+REFUSED_S = 60.0  # the same where it answered that it can never write that
 NO_WORDS = "(these words could not be kept)"
 
 Ask = Callable[[], "asyncio.Future[None]"]
@@ -46,8 +49,11 @@ class Records:
 
     def release(self, parcel: Parcel, due_ms: int, reason: str) -> None:
         self.outstanding += 1
-        ask = partial(self._store.release, parcel, due_ms, reason)
-        self._ask(ask, lambda: self._later(ask, REFUSED_S))
+        plain = partial(self._store.release, parcel, due_ms, "")
+        self._ask(
+            partial(self._store.release, parcel, due_ms, reason),
+            lambda: self._later(plain, REFUSED_S),
+        )
 
     def keep(self, ask: Ask) -> None:
         """Any other change of the store: it is offered while the store is away."""
@@ -67,13 +73,33 @@ class Records:
         self._one_less(0)
 
     def _record_plain(self, attempt: Attempt) -> None:
-        ask = partial(self._store.record, plain(attempt))
-        self._ask(ask, lambda: self._later(ask, REFUSED_S))
+        self._ask(partial(self._store.record, plain(attempt)), lambda: self._lost(attempt))
+
+    def _lost(self, attempt: Attempt) -> None:
+        """The store is well, and cannot write this: nothing that could be tried is left."""
+        parcel = attempt.parcel
+        sent = sum(result.state is State.SENT for result in attempt.results)
+        text = (
+            f"what came of message {ident.show(parcel.id)} cannot be written ({sent} of"
+            f" {len(attempt.results)} sent): it stays as it is until the relay is started anew"
+        )
+        log.get("transport").error("outcome_lost", message=ident.show(parcel.id), text=text)
+        event = Event(
+            attempt.at_ms,
+            Kind.MESSAGE_DAMAGED,
+            text,
+            account_id=parcel.account_id,
+            message_id=parcel.id,
+            upstream_id=attempt.upstream_id,
+            sender_id=parcel.sender_id,
+        )
+        self.keep(lambda: self._store.announce(attempt.upstream_id, event))
+        self._one_less(1)
 
     def _ask(self, ask: Ask, refused: Callable[[], None]) -> None:
         try:
             asked = ask()
-        except StoreAway:
+        except StoreAway:  # closed, or broken: nothing was tried
             self._later(ask, AGAIN_S, refused)
             return
         asked.add_done_callback(partial(self._asked, ask, refused))
@@ -82,10 +108,11 @@ class Records:
         error = None if done.cancelled() else done.exception()
         if error is None or isinstance(error, StoreBroken):
             self._one_less(1)
-        elif isinstance(error, StoreAway):
+        elif isinstance(error, StoreAway) and not isinstance(error, Unwritable):
             self._later(ask, AGAIN_S, refused)
         else:
-            log.get("transport").error("outcome_refused", error=repr(error))
+            why = error.private if isinstance(error, StoreAway) else repr(error)
+            log.get("transport").error("outcome_refused", error=why)
             refused()
 
     def _later(self, ask: Ask, wait_s: float, refused: Callable[[], None] | None = None) -> None:

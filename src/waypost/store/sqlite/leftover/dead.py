@@ -19,15 +19,16 @@ from waypost.core.message import Result
 from waypost.store import locks
 from waypost.store.connect import Paths
 from waypost.store.directory import Loaded
-from waypost.store.sqlite.batch import Batch
+from waypost.store.sqlite.batch import Batch, one_by_one
 from waypost.store.sqlite.claiming import SELECT_ADDRESSES
 from waypost.store.sqlite.committer import Op
 from waypost.store.sqlite.delivering import results_json
+from waypost.store.sqlite.leftover.damaged import Finding, Means, left_alone
 
 NEXT_CLAIM = "SELECT min(claim) FROM queue WHERE claim > ?"
 SELECT_CLAIMED = "SELECT sender_id, account_id, due, message_id, attempt FROM queue WHERE claim = ?"
 FREE = (
-    "UPDATE queue SET claim = 0, due = ?, attempt = attempt + 1, reason = ? WHERE claim = ?"
+    "UPDATE OR REPLACE queue SET claim = 0, due = ?, attempt = ?, reason = ? WHERE claim = ?"
     " AND sender_id = ? AND account_id = ? AND due = ? AND message_id = ?"
 )
 LOST_WORDS = "the worker that was sending it ended: a copy may have been sent"
@@ -43,45 +44,60 @@ class Adopt:
         claim: int,
         live: Collection[int],
         now_ms: int,
-        facts: Callable[[Batch], Loaded],
+        means: Means,
     ) -> None:
         self.claim = claim
         self.live = live
         self.now_ms = now_ms
-        self.facts = facts
+        self.means = means
+        self.findings: list[Finding] = []
         self.count = 0
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def run(self, batch: Batch) -> None:
         batch.flush()
-        facts = self.facts(batch)
+        facts = self.means.facts(batch)
+        self.findings = []
         rows: list[Any] = batch.db.execute(SELECT_CLAIMED, (self.claim,)).fetchall()
         left = [row for row in rows if row[3] not in self.live]
-        self.count = len(left)
-        for sender_id, account_id, due, message_id, attempt in left:
-            sender = facts.directory.senders.get(sender_id)
-            upstream = facts.upstreams.get(sender.upstream_id) if sender else None
-            queued: list[Any] = batch.db.execute(SELECT_ADDRESSES, (message_id,)).fetchall()
-            results = tuple(Result(n, State.QUEUED, 0, LOST_WORDS) for n, _ in queued)
-            where = (upstream.id, upstream.name) if upstream else (0, "")
-            batch.attempts.append(
-                (message_id, attempt, self.now_ms, *where, True, results_json(results), "")
+
+        def one(batch: Batch, row: tuple[int, int, int, int, int]) -> bool:
+            self._free(batch, row, facts)
+            return True
+
+        def aside(row: tuple[int, int, int, int, int], error: Exception) -> None:
+            self.findings.append(left_alone(batch, row[3], error))
+
+        one_by_one(batch, left, one, aside)
+        self.count = len(left) - len(self.findings)
+
+    def _free(self, batch: Batch, row: tuple[int, int, int, int, int], facts: Loaded) -> None:
+        sender_id, account_id, due, message_id, attempt = row
+        sender = facts.directory.senders.get(sender_id)
+        upstream = facts.upstreams.get(sender.upstream_id) if sender else None
+        queued: list[Any] = batch.db.execute(SELECT_ADDRESSES, (message_id,)).fetchall()
+        results = tuple(Result(n, State.QUEUED, 0, LOST_WORDS) for n, _ in queued)
+        where = (upstream.id, upstream.name) if upstream else (0, "")
+        number = batch.attempt_number(message_id, attempt)
+        batch.attempts.append(
+            (message_id, number, self.now_ms, *where, True, results_json(results), "")
+        )
+        key = (self.claim, sender_id, account_id, due, message_id)
+        batch.db.execute(FREE, (self.now_ms, number + 1, LOST_WORDS, *key))
+        batch.event(
+            Event(
+                self.now_ms,
+                Kind.MESSAGE_UNCERTAIN,
+                LOST_WORDS,
+                account_id=account_id,
+                message_id=message_id,
+                upstream_id=where[0] or None,
+                sender_id=sender_id,
             )
-            key = (self.claim, sender_id, account_id, due, message_id)
-            batch.db.execute(FREE, (self.now_ms, LOST_WORDS, *key))
-            batch.event(
-                Event(
-                    self.now_ms,
-                    Kind.MESSAGE_UNCERTAIN,
-                    LOST_WORDS,
-                    account_id=account_id,
-                    message_id=message_id,
-                    upstream_id=where[0] or None,
-                    sender_id=sender_id,
-                )
-            )
+        )
 
     def done(self) -> None:
+        self.means.damaged.found(self.findings, self.now_ms)
         if not self.future.done():
             self.future.set_result(self.count)
 
