@@ -14,9 +14,10 @@ import pytest
 
 from store.house import DAY_MS, NOW_MS, House, Taker, attempt
 from waypost.core.errors import StoreAway
+from waypost.core.event import Kind
 from waypost.core.lifecycle import State
 from waypost.core.message import Committed, SpoolPart
-from waypost.store import locks
+from waypost.store import locks, spool
 from waypost.store.connect import Paths
 from waypost.store.contract import Lane
 from waypost.store.spool import Spool
@@ -274,5 +275,20 @@ def test_a_file_goes_with_the_mail_that_was_too_old(tmp_path: Path) -> None:
         assert await store.expire(NOW_MS + WEEK_MS, WEEK_MS) == 1
         await store.close()
         assert list((house.data / "spool").iterdir()) == []
+
+    run(tmp_path / "data", story)
+
+
+def test_a_lost_body_is_told_of_apart_from_other_failures(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        taker = Taker()
+        house.first.attach(taker)
+        await house.first.commit(house.acceptance("a@a.test", "b@a.test"))
+        (parcel,) = taker.taken
+        lost = attempt(parcel, State.FAILED, code=554, text=spool.BODY_LOST, damaged=True)
+        await house.first.record(lost)
+        assert house.sql("SELECT kind FROM event") == [(Kind.MESSAGE_DAMAGED,)]
+        assert house.one("SELECT text FROM event").endswith(f"554 {spool.BODY_LOST}")
+        assert house.balance == 1_000
 
     run(tmp_path / "data", story)

@@ -124,3 +124,64 @@ def test_a_second_login_that_breaks_is_counted_once(
             assert courier._signed == 0
 
     asyncio.run(whole())
+
+
+@pytest.mark.parametrize("left", [None, b"a" * 60], ids=["gone", "cut short"])
+def test_a_message_whose_body_is_lost_fails_at_once_and_costs_nobody_a_connection(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    (tmp_path / "spool").mkdir()
+    if left is not None:
+        (tmp_path / "spool" / "x").write_bytes(left)
+
+    async def whole() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            people = ("a@example.org", "b@example.org")
+            lost = held.store.put(recipients=people, rest=SpoolPart("spool/x", 0, 75))
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(held.store.records) == 2, 10)
+            record = next(r for r in held.store.records if r.parcel.id == lost.id)
+            assert record.damaged
+            assert {(r.state, r.code) for r in record.results} == {(State.FAILED, 554)}
+            assert record.results[0].text.startswith("5.3.0 its body is lost")
+            # The upstream heard of the other message alone.
+            assert (len(server.got), server.connections) == (1, 1)
+            assert held.store.waiting == {}
+
+    asyncio.run(whole())
+
+
+def test_a_body_that_is_lost_while_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "x").write_bytes(b"a" * 75)
+    monkeypatch.setattr(spool, "check", lambda *_: (tmp_path / "spool" / "x").unlink())
+
+    async def whole() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            held.store.put(rest=SpoolPart("spool/x", 0, 75))
+            await held.dispatcher.start()
+            await until(lambda: bool(held.store.records), 10)
+            (record,) = held.store.records
+            assert (record.damaged, record.results[0].state) == (True, State.FAILED)
+            assert server.got == []  # half a message was not ended with a dot
+
+    asyncio.run(whole())
+
+
+def test_a_spool_that_is_away_has_lost_nothing(tmp_path: Path) -> None:
+    async def whole() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            parcel = held.store.put(rest=SpoolPart("spool/x", 0, 75))
+            await held.dispatcher.start()
+            await until(lambda: bool(held.store.released), 10)
+            assert held.store.records == []
+            assert held.store.released[0][0] == parcel.id
+            assert held.store.released[0][1] > held.clock.ms
+
+    asyncio.run(whole())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ import uvloop
 from transport.bench_of import rig
 from transport.fake_store import until
 from transport.scripted import Got, Scripted
+from waypost.core.errors import StoreAway
 from waypost.core.lifecycle import State
 from waypost.core.message import SpoolPart
 from waypost.core.upstream import Limits
+from waypost.store import spool
 
 STRAY = (b"", b"", b"250 ok\r\n", b"421 4.4.2 idle\r\n", b"\x00", b"5")
 Q, S, F = State.QUEUED, State.SENT, State.FAILED
@@ -300,10 +303,18 @@ def test_a_large_body_arrives_octet_for_octet(offers: tuple[str, ...], tmp_path:
     asyncio.run(play())
 
 
-def test_a_body_that_cannot_be_read_is_never_ended_with_a_dot(tmp_path: Path) -> None:
+def test_a_body_that_cannot_be_read_is_never_ended_with_a_dot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chunks(*_: object) -> Iterator[bytes]:
+        yield b"half of it\r\n"
+        raise StoreAway("the body of a large message cannot be read: Input/output error")
+
+    monkeypatch.setattr(spool, "chunks", chunks)
+
     async def play() -> None:
         (tmp_path / "spool").mkdir()
-        (tmp_path / "spool" / "1").write_bytes(b"half of it\r\n")
+        (tmp_path / "spool" / "1").write_bytes(b"x" * 100_000)
         server = Scripted()
         async with rig(server, tmp_path) as held:
             parcel = held.store.put(rest=SpoolPart("spool/1", 0, 100_000))

@@ -69,6 +69,10 @@ class Unwritable(StoreAway):
     it was kept; the store itself is well."""
 
 
+class BodyLost(StoreAway):
+    """The octets of a message are gone, or cut short: it can never be sent again."""
+
+
 class SchemaTooNew(WaypostError):
     """The store was written by a newer program; every command stops with one line."""
 

@@ -181,4 +181,5 @@ class Attempt(msgspec.Struct, frozen=True):
     uncertain: bool = False
     held_ms: int = 0  # added to the time that does not count
     transcript: str = ""
+    damaged: bool = False  # its body is lost: no upstream was asked
     probe_ms: int = 0  # its upstream takes nothing before then, unless somebody acts

@@ -15,12 +15,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from waypost.core.errors import StoreAway, StoreBroken
+from waypost.core.errors import BodyLost, StoreAway, StoreBroken
 from waypost.core.message import SpoolPart
 from waypost.store.connect import Paths, sync
 
 BUFFER_BYTES = 262_144
 CHUNK_BYTES = 262_144
+BODY_LOST = "5.3.0 its body is lost: it is damaged in the store"
 
 
 class SpoolFile:
@@ -126,8 +127,27 @@ def unlink(data: Path, names: list[str]) -> None:
             (data / name).unlink(missing_ok=True)
 
 
+def check(data: Path, part: SpoolPart) -> None:
+    """Raises `BodyLost` if the octets of a part are not there, `StoreAway` if nobody can say. Waits
+    for the disk: call it in a thread."""
+    try:
+        octets = (data / part.name).stat().st_size
+    except OSError as error:
+        raise _unread(data, error) from error
+    if octets < part.offset + part.octets:
+        raise BodyLost(BODY_LOST, f"{part.name} has {octets} octets")
+
+
+def _unread(data: Path, error: OSError) -> StoreAway:
+    # Where the whole spool is away, as a disk that is not mounted, what was in it is not lost.
+    if isinstance(error, FileNotFoundError) and Paths(data).spool.is_dir():
+        return BodyLost(BODY_LOST, str(error))
+    return StoreAway(f"the body of a large message cannot be read: {error.strerror}")
+
+
 def chunks(data: Path, part: SpoolPart, size: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """The octets of a part, piece by piece. Raises `StoreAway` if the file is gone or too short."""
+    """The octets of a part, piece by piece. Raises `BodyLost` if the file is gone or too short,
+    `StoreAway` if it cannot be read."""
     left = part.octets
     try:
         with (data / part.name).open("rb", buffering=0) as file:
@@ -135,11 +155,11 @@ def chunks(data: Path, part: SpoolPart, size: int = CHUNK_BYTES) -> Iterator[byt
             while left > 0:
                 piece = file.read(min(size, left))
                 if not piece:
-                    raise StoreAway("the body of a large message is shorter than it was")
+                    raise BodyLost(BODY_LOST, f"{part.name} is shorter than it was")
                 left -= len(piece)
                 yield piece
     except OSError as error:
-        raise StoreAway(f"the body of a large message cannot be read: {error.strerror}") from error
+        raise _unread(data, error) from error
 
 
 def left_by(data: Path, worker: int) -> tuple[list[str], list[str]]:

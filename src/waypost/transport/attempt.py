@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from waypost.core.address import Address
-from waypost.core.errors import StoreAway
+from waypost.core.errors import BodyLost, StoreAway
 from waypost.core.lifecycle import State
 from waypost.core.message import Attempt, Parcel, Result, SpoolPart
 from waypost.core.reply import Reply, Stage, printable
@@ -26,6 +26,7 @@ from waypost.wire.events import MessageDone, WantData
 
 _CHUNK_OCTETS = 65_536
 _CODES = {"5.3.4": 552}  # RFC 3463 3.4; any other ability that lacks is 554
+_BODY_LOST = 554
 _UNCERTAIN = "uncertain: the connection was lost after the message, it may have arrived"
 
 Group = tuple[tuple[int, Address], ...]
@@ -48,6 +49,7 @@ class Outcome:
         self.sent = True
         self.uncertain = False
         self.stopped = False
+        self.damaged = False  # the body is lost: that is nobody's fault but ours
         self.reason = ""
         self.transcript = ""
 
@@ -74,8 +76,18 @@ class Try:
         self._transcripts: list[str] = []
 
     async def run(self) -> Outcome:
-        """Never raises for what the upstream did; raises `StoreAway` where the body is gone."""
+        """Never raises for what the upstream did; raises `StoreAway` where the body cannot be read
+        now."""
         left: Group = self._parcel.recipients
+        rest = self._parcel.rest
+        if isinstance(rest, SpoolPart):
+            # Before the upstream is asked: half a message costs the connection.
+            loop = asyncio.get_running_loop()
+            try:
+                await loop.run_in_executor(None, spool.check, self._data, rest)
+            except BodyLost as error:
+                self._lose(left, error)
+                return self._out
         first = True
         while left:
             if not first and self._stopping():
@@ -85,6 +97,9 @@ class Try:
             group, left = left[: self._limit], left[self._limit :]
             try:
                 left = await self._transaction(group, left, first)
+            except BodyLost as error:
+                self._lose((*group, *left), error)
+                break
             except (OSError, StoreAway):
                 if not self._out.results:
                     raise
@@ -261,6 +276,10 @@ class Try:
         state = State.FAILED if known.permanent else State.QUEUED
         self._end(entries, state, reply.code if reply is not None else 0, text)
 
+    def _lose(self, entries: Group, error: BodyLost) -> None:
+        self._out.damaged = True
+        self._end(entries, State.FAILED, _BODY_LOST, error.public)
+
     def _queue(self, entries: Group, code: int, text: str) -> None:
         self._end(entries, State.QUEUED, code, text)
 
@@ -330,6 +349,7 @@ def report(
         uncertain=outcome.uncertain,
         held_ms=held_ms,
         transcript=outcome.transcript,
+        damaged=outcome.damaged,
         probe_ms=probe_ms,
     )
 

@@ -2,7 +2,7 @@
 
 Promises one `Trouble` for any reply and any exception, and that what the table does not know is
 temporary. Nobody else in this folder says that something is permanent, but for abilities that an
-upstream lacks. Knows nothing of connections, queues or time.
+upstream lacks and bodies that are lost. Knows nothing of connections, queues or time.
 """
 
 from __future__ import annotations

@@ -21,11 +21,12 @@ from waypost.core.facts import Account
 from waypost.core.message import NOTICE, Parcel, SpoolPart
 from waypost.store.contract import Lane
 from waypost.store.directory import Loaded, address_of
+from waypost.store.spool import BODY_LOST
 from waypost.store.sqlite import caps
 from waypost.store.sqlite.batch import DAY_MS, Batch, one_by_one
 from waypost.store.sqlite.delivering import results_json
 from waypost.store.sqlite.ending import end_waiting
-from waypost.store.sqlite.leftover.damaged import BODY_LOST, Finding, Means, left_alone
+from waypost.store.sqlite.leftover.damaged import Finding, Means, left_alone
 
 NEXT_LANE = (
     "SELECT account_id, due FROM queue WHERE claim = 0 AND sender_id = ? AND account_id > ?"

@@ -164,7 +164,8 @@ class Record(Deed):
         if failed:
             words = f"{failed[0].code} {failed[0].text}".strip("0 ")[:EVENT_OCTETS]
             text = f"{len(failed)} of {len(attempt.results)} recipients failed: {words}"
-            batch.event(_event(attempt, Kind.MESSAGE_FAILED, text))
+            kind = Kind.MESSAGE_DAMAGED if attempt.damaged else Kind.MESSAGE_FAILED
+            batch.event(_event(attempt, kind, text))
         if attempt.uncertain:
             text = f"the connection was lost after the final dot (attempt {parcel.attempt})"
             batch.event(_event(attempt, Kind.MESSAGE_UNCERTAIN, text))

@@ -44,6 +44,9 @@ class Records:
     def record(self, attempt: Attempt) -> None:
         for result in attempt.results:
             self.results[result.state] += 1
+        if attempt.damaged:
+            number = ident.show(attempt.parcel.id)
+            log.get("transport").error("body_lost", message=number, text=attempt.results[-1].text)
         self.outstanding += 1
         self._ask(partial(self._store.record, attempt), lambda: self._record_plain(attempt))
 

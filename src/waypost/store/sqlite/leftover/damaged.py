@@ -19,7 +19,6 @@ from waypost.store.sqlite.batch import Batch
 from waypost.store.sqlite.ending import Keep
 
 AGAIN_MS = 3_600_000  # before a row is tried again that could not be written
-BODY_LOST = "5.3.0 its body is lost: it is damaged in the store"
 
 
 class Finding(msgspec.Struct, frozen=True):
