@@ -17,8 +17,8 @@ from waypost.core.errors import NotFound, UsageError
 from waypost.desk import accounts, keys, logs, senders, statement, upstreams
 from waypost.desk.access import members, trail
 from waypost.desk.office import Desk
-from waypost.desk.view import message, overview, search, waiting
-from waypost.desk.view.terms import Terms, read, time_ms
+from waypost.desk.view import message, overview, refused, search, waiting
+from waypost.desk.view.terms import RefusalTerms, Terms, read, read_refusals, time_ms
 from waypost.store.connect import connect
 from waypost.store.migrate import open_migrated
 from waypost.store.read.screens.tally import Sums
@@ -115,7 +115,7 @@ PAGES: dict[str, Page] = {
     "overview": lambda desk, account: overview.show(desk, account=account),
     "chart": lambda desk, account: overview.series(desk, account=account),
     "queue": lambda desk, account: waiting.show(desk, account=account),
-    "refusals": lambda desk, account: search.refusals(desk, account=account),
+    "refusals": lambda desk, account: refused.page(desk, RefusalTerms(), account=account),
     "logs": lambda desk, account: search.page(desk, Terms(), account=account),
     "live": lambda desk, account: search.newer(
         desk, search.newest(desk, account=account), account=account
@@ -143,6 +143,18 @@ SEARCHES = (
 def test_a_search_touches_few_rows(deep: Desk, text: str, account: str | None) -> None:
     with counted() as spent:
         search.page(deep, read(text), account=account)
+    assert spent[0] <= ROWS * STEPS_A_ROW, spent
+    assert spent[1] <= ROWS, spent
+
+
+@pytest.mark.parametrize("account", [None, "acme", "other"])
+@pytest.mark.parametrize(
+    "text",
+    ["code:550", "code:451", "from:nobody@x.example", "after:1h", "before:1970-01-01T00:00:09"],
+)
+def test_a_search_in_refusals_touches_few_rows(deep: Desk, text: str, account: str | None) -> None:
+    with counted() as spent:
+        refused.page(deep, read_refusals(text), account=account)
     assert spent[0] <= ROWS * STEPS_A_ROW, spent
     assert spent[1] <= ROWS, spent
 

@@ -156,6 +156,43 @@ def test_refusals_stand_beside(town: Town, log: Sent) -> None:
     assert "shop" in page.words
 
 
+def test_refusals_are_searched_and_exported(town: Town, log: Sent) -> None:
+    """By what stands in the address, in the list and in the files alike."""
+    reader, place = town.person("read-only"), "/logs/refusals"
+    for ask, there in (
+        ("", True),
+        ("code:550", True),
+        ("code:5.7.1 from:x@elsewhere.example after:1h", True),
+        ("code:sender_not_allowed", True),
+        ("peer:127.0.0.1 key:shop", True),
+        ("code:421", False),
+        ("from:y@elsewhere.example", False),
+        ("before:1h", False),
+        ("key:nothing", False),
+    ):
+        query = urlencode({"q": ask})
+        assert ("x@elsewhere.example in From" in reader.get(f"{place}?{query}").text) == there, ask
+        for kind in ("csv", "ndjson"):
+            page = reader.get(f"{place}/export.{kind}?{query}")
+            assert page.headers["content-disposition"].endswith(f'"waypost-refusals.{kind}"')
+            assert ("x@elsewhere.example in From" in page.text) == there, ask
+        assert "x@elsewhere.example" not in town.person("stranger").get(f"{place}?q=code:550").words
+    to = reader.get(f"{place}?q=to:ann@example.com")
+    assert "keeps no recipients" in to.words
+    wrong = reader.get(f"{place}?q=status:failed")
+    assert wrong.status == 400 and "There is no “status:”" in wrong.words
+    assert reader.get(f"{place}?cursor=x").status == 400
+    # The lists lead to each other with what both can be asked.
+    assert (
+        f'href="{place}?q=from%3Ax%40a.example"'
+        in reader.get("/logs?q=from:x@a.example+status:sent").text
+    )
+    assert (
+        'href="/logs?q=from%3Ax%40a.example"'
+        in reader.get(f"{place}?q=from:x@a.example+code:550").text
+    )
+
+
 def test_another_account_sees_nothing(town: Town, log: Sent) -> None:
     stranger = town.person("stranger")
     token = stranger.get("/settings").token

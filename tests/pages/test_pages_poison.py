@@ -18,6 +18,7 @@ from playwright.sync_api import Dialog, Request, sync_playwright
 
 from pages.poison import MARK, STRINGS, poisoned
 from pages.town import Town, invited
+from peers.http_client import SEND, Client
 from peers.need import need
 from peers.person import Person
 from peers.relay import SENDER, Relay, submit
@@ -28,7 +29,7 @@ from waypost.core.errors import Secret, WaypostError
 from waypost.desk import upstreams
 from waypost.desk.connection.edits import Fields
 from waypost.desk.office import name_of
-from waypost.pages.screens.logs import FORMULA, cell
+from waypost.pages.screens.exports import FORMULA, cell
 from waypost.store.connect import connect, transaction
 from waypost.upstream.settings import Form
 
@@ -86,10 +87,21 @@ def poison(town: Town) -> Iterator[Poisoned]:
                     _submit(client, number, text)
     finally:
         town.upstream.answers.clear()
+    with contextlib.closing(Client(relay.http, key)) as client:
+        _refused(client)
     found = json.loads("[" + owner.get("/logs/export.ndjson").text.strip().replace("\n", ",") + "]")
     idents = [line["id"] for line in found if line["status"] == "failed"]
     assert len(idents) >= 140, len(idents)
     yield Poisoned(town, owner, idents, names)
+
+
+def _refused(client: Client) -> None:
+    """A refusal for each of the strings, which is what the mail was to be from, or to."""
+    mail = {"subject": "x", "text": "x"}
+    for text in STRINGS:
+        for field, other in (("from", "to"), ("to", "from")):
+            answer = client.call("POST", SEND, mail | {field: text, other: SENDER})
+            assert answer.status == 400, (answer.told, text)
 
 
 def _make_keys(relay: Relay) -> None:
@@ -152,6 +164,17 @@ def test_every_page_of_the_log(poison: Poisoned) -> None:
     assert seen >= 140
 
 
+def test_every_page_of_what_was_refused(poison: Poisoned) -> None:
+    path, seen = "/logs/refusals", 0
+    while path:
+        page = poison.owner.get(path)
+        assert poisoned(page.text) == []
+        seen += page.text.count("<tr data-row")
+        more = re.search(r'hx-get="(/logs/refusals\?[^"]*)"', page.text)
+        path = more[1].replace("&amp;", "&") if more else ""
+    assert seen >= 150  # equal ones are one line
+
+
 def test_messages(poison: Poisoned) -> None:
     for ident in poison.idents:
         page = poison.owner.get(f"/logs/{ident}")
@@ -192,6 +215,9 @@ def test_forms_that_come_back(poison: Poisoned) -> None:
         search = poison.owner.ask("GET", "/logs?" + _query(text))
         assert search.status in (200, 400)
         assert poisoned(search.text) == []
+        search = poison.owner.ask("GET", "/logs/refusals?" + _query(text))
+        assert search.status in (200, 400)
+        assert poisoned(search.text) == []
         assert poisoned(poison.owner.get("/domains/check?" + _query(text, "domain")).text) == []
 
 
@@ -210,6 +236,19 @@ def test_no_formula_in_an_export(poison: Poisoned) -> None:
     lines = poison.owner.get("/logs/export.ndjson").text.splitlines()
     subjects = {json.loads(line)["subject"] for line in lines}
     assert any(subject.startswith("=") for subject in subjects)  # the control: they are there
+
+
+def test_no_formula_in_an_export_of_refusals(poison: Poisoned) -> None:
+    """Among them answers that name what could not be read as an address."""
+    page = poison.owner.get("/logs/refusals/export.csv")
+    rows = list(csv.reader(io.StringIO(page.text, newline="")))
+    assert len(rows) > 150
+    for row in rows:
+        for found in row:
+            assert not found.lstrip(" \xa0").startswith(tuple(FORMULA)), found
+    lines = poison.owner.get("/logs/refusals/export.ndjson").text.splitlines()
+    senders = {json.loads(line)["from"] for line in lines}
+    assert any(sender.startswith("=") for sender in senders)  # the control: they are there
 
 
 @pytest.mark.parametrize("text", ["=1", " =1", "+1", "-1", "@x", "\t=1", "＝1", "\r=1", "\xa0=1"])

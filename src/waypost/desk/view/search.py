@@ -1,4 +1,4 @@
-"""The log as the dashboard lists and exports it: messages and refusals, newest first, page by page.
+"""The log as the dashboard lists and exports it: messages, newest first, page by page.
 
 `account` narrows to one account. A page looks at a window of the log only; where that held too few,
 it says how far back it came, and goes on from there. Knows nothing of HTML.
@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from waypost.core import ident
 from waypost.core.errors import UsageError
-from waypost.desk.logs import number_of, refusal_view
+from waypost.desk.logs import number_of
 from waypost.desk.office import Desk, address_of, asker
 from waypost.desk.view import terms as writing
 from waypost.desk.view.terms import Terms
-from waypost.desk.views import RefusalView, View, iso
+from waypost.desk.views import View, iso
 from waypost.store.read.book import Look
 from waypost.store.read.screens import search
 from waypost.store.read.screens.search import Entry, Wanted
@@ -52,13 +52,6 @@ class LogPage(View):
     lines: tuple[LogLine, ...]
     next: str | None
     searched_to: str | None
-
-
-class RefusalPage(View):
-    """`next`: the cursor of what is older."""
-
-    lines: tuple[RefusalView, ...]
-    next: int | None
 
 
 def page(desk: Desk, terms: Terms, *, account: str | None, cursor: str | None = None) -> LogPage:
@@ -107,13 +100,6 @@ def fits(desk: Desk, terms: Terms, *, account: str | None, lines: list[LogLine])
     last = ident.show(int(max(seen), 16) + 1)
     found = page(desk, terms, account=account, cursor=last)
     return [line for line in lines if line.id in {other.id for other in found.lines}]
-
-
-def refusals(desk: Desk, *, account: str | None, cursor: int | None = None) -> RefusalPage:
-    """Submissions that were refused."""
-    with desk.reading() as look:
-        rows, below = search.refusals(look, asker(look, account), cursor, PAGE)
-        return RefusalPage(lines=tuple(refusal_view(row) for row in rows), next=below)
 
 
 def export(desk: Desk, terms: Terms, *, account: str | None) -> Iterator[LogLine]:

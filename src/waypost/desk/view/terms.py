@@ -1,14 +1,17 @@
-"""What people type to search the log: `to:a@example.net status:failed after:2d`, read and written.
+"""What people type to search the log: `to:a@example.net status:failed after:2d`, read and written;
+and the log of refusals: `from:shop@example.com code:451`.
 
-A word without a name is an address (`to:`) or an id. Values with blanks stand in double quotes.
-Knows nothing of the store.
+A word without a name is what it looks like: an address, an id, a code. Values with blanks stand in
+double quotes. Knows nothing of the store.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -24,17 +27,8 @@ _UNIT_MS = MappingProxyType(
 )
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class Written(msgspec.Struct, frozen=True, kw_only=True):
     """What was searched for; empty is any. All that is said must hold. In the order of the text."""
-
-    to: str = ""
-    sender: str = msgspec.field(default="", name="from")
-    status: str = ""
-    key: str = ""
-    upstream: str = ""
-    after: str = ""
-    before: str = ""
-    id: str = ""
 
     @property
     def said(self) -> dict[str, str]:
@@ -45,16 +39,70 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         """As it would be typed."""
         return " ".join(f"{name}:{_quoted(value)}" for name, value in self.said.items())
 
-    def but(self, **changed: str) -> Terms:
+    def but(self, **changed: str) -> Self:
         """The same with some changed."""
         return msgspec.structs.replace(self, **changed)
 
 
-NAMES = tuple(msgspec.to_builtins(Terms(**dict.fromkeys(Terms.__struct_fields__, "?"))))
+class Terms(Written, frozen=True, kw_only=True):
+    """Of messages."""
+
+    to: str = ""
+    sender: str = msgspec.field(default="", name="from")
+    status: str = ""
+    key: str = ""
+    upstream: str = ""
+    after: str = ""
+    before: str = ""
+    id: str = ""
+
+    def refusals(self) -> RefusalTerms:
+        """What of it can be asked of refusals too."""
+        shared = {"to": self.to, "key": self.key, "after": self.after, "before": self.before}
+        return RefusalTerms(sender=self.sender, **shared)
+
+
+class RefusalTerms(Written, frozen=True, kw_only=True):
+    """Of refusals. `code`: an SMTP or HTTP code, an enhanced one, or the word of a reason."""
+
+    to: str = ""
+    sender: str = msgspec.field(default="", name="from")
+    key: str = ""
+    peer: str = ""
+    code: str = ""
+    after: str = ""
+    before: str = ""
+
+    def messages(self) -> Terms:
+        """What of it can be asked of messages too."""
+        shared = {"to": self.to, "key": self.key, "after": self.after, "before": self.before}
+        return Terms(sender=self.sender, **shared)
+
+
+W = TypeVar("W", bound=Written)
 
 
 def read(text: str) -> Terms:
     """The terms of a text. Raises `UsageError` (field `q`)."""
+    terms = _read(text, Terms, _guessed)
+    if terms.status and terms.status not in set(Status):
+        raise UsageError(f"a status is one of {', '.join(Status)}", "q")
+    if terms.id and ident.read(terms.id) is None:
+        raise UsageError("an id of a message is 16 lower-case hex digits", "q")
+    return terms
+
+
+def read_refusals(text: str) -> RefusalTerms:
+    """The same for refusals."""
+    return _read(text, RefusalTerms, lambda word: "from" if "@" in word else "code")
+
+
+def names(kind: type[Written]) -> tuple[str, ...]:
+    """The names that people write."""
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind))
+
+
+def _read(text: str, kind: type[W], guessed: Callable[[str], str]) -> W:
     text = text.strip()
     if len(text) > TEXT_CHARACTERS:
         raise UsageError(f"a search has at most {TEXT_CHARACTERS} characters", "q")
@@ -67,18 +115,13 @@ def read(text: str) -> Terms:
         at = term.end()
         name, value = (term[1] or "").lower(), (term[2] if term[2] is not None else term[3])
         if not name:
-            name = _guessed(value)
-        if name not in NAMES:
-            raise UsageError(f"there is no “{name}:”: use {_list()}", "q")
+            name = guessed(value)
+        if name not in names(kind):
+            raise UsageError(f"there is no “{name}:”: use {_list(kind)}", "q")
         if name in found:
             raise UsageError(f"“{name}:” is said twice", "q")
         found[name] = value
-    terms = msgspec.convert(found, Terms)
-    if terms.status and terms.status not in set(Status):
-        raise UsageError(f"a status is one of {', '.join(Status)}", "q")
-    if terms.id and ident.read(terms.id) is None:
-        raise UsageError("an id of a message is 16 lower-case hex digits", "q")
-    return terms
+    return msgspec.convert(found, kind)
 
 
 def time_ms(text: str, name: str, now_ms: int) -> int:
@@ -102,11 +145,11 @@ def _guessed(word: str) -> str:
         return "id"
     if "@" in word:
         return "to"
-    raise UsageError(f"search for an address, an id, or with {_list()}", "q")
+    raise UsageError(f"search for an address, an id, or with {_list(Terms)}", "q")
 
 
-def _list() -> str:
-    return ", ".join(f"{name}:" for name in NAMES)
+def _list(kind: type[Written]) -> str:
+    return ", ".join(f"{name}:" for name in names(kind))
 
 
 def _quoted(value: str) -> str:

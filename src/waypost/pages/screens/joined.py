@@ -11,7 +11,7 @@ from waypost.desk.send.again import Again
 from waypost.intake.http.routes import Ready
 from waypost.pages.doors import again_through
 from waypost.pages.frame.frame import Frame
-from waypost.pages.screens import logs, message, overview, waiting
+from waypost.pages.screens import logs, message, overview, refused, waiting
 from waypost.pages.screens.servers import integrations, senders
 from waypost.pages.screens.servers.domains import Domains
 from waypost.pages.screens.servers.trying import Trying
@@ -29,6 +29,7 @@ def handlers(frame: Frame, ready: Ready) -> list[HTTPRouteHandler]:
     return [
         *overview.handlers(frame),
         *logs.handlers(frame),
+        *refused.handlers(frame),
         *message.handlers(frame, door),
         *waiting.handlers(frame),
         *integrations.handlers(frame),

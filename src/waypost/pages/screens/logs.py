@@ -1,4 +1,4 @@
-"""The log: search, live lines, refusals, export, and what is done to many messages at once.
+"""The log: search, live lines, export, and what is done to many messages at once.
 
 Knows nothing of how it is searched.
 """
@@ -6,12 +6,9 @@ Knows nothing of how it is searched.
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 
-import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from waypost.core.errors import NotFound, UsageError, WaypostError, WrongState
@@ -25,20 +22,18 @@ from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.failing import sentence
 from waypost.pages.frame.frame import Frame
 from waypost.pages.frame.guard import local_path
+from waypost.pages.screens import exports
 
 LIVE_S = 1.0  # between looks for new messages, while a page is open
 BEAT_LOOKS = 15  # looks without news after which something is sent all the same
 WATCHED_MOST = 20  # lines of a live page that are looked at until they end
 BULK_MOST = 200
-FORMULA = "=+-@\t\r\n\0＝＋－＠"
-"""What a spreadsheet may take for the beginning of a formula, in full width too (OWASP)."""
 
 
 def handlers(frame: Frame) -> list[HTTPRouteHandler]:
     """The routes."""
     return [
         frame.get("/logs", show),
-        frame.get("/logs/refusals", refusals),
         frame.get("/logs/export.csv", as_csv, slow=True),
         frame.get("/logs/export.ndjson", as_ndjson, slow=True),
         frame.post("/logs/retry", retry, "retry messages"),
@@ -72,14 +67,6 @@ def show(ask: Ask) -> Answer:
     )
 
 
-def refusals(ask: Ask) -> Answer:
-    cursor = ask.query.get("cursor", "")
-    if cursor and not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= 18):
-        raise UsageError("a cursor is a whole number", "cursor")
-    found = search.refusals(ask.desk, account=ask.account, cursor=int(cursor) if cursor else None)
-    return ask.page("mail/refusals.html", found=found, cursor=cursor)
-
-
 def retry(ask: Ask) -> Answer:
     return _many(ask, queue.retry, "due now")
 
@@ -111,31 +98,12 @@ def _many(ask: Ask, deed: Callable[..., MessageView], word: str) -> Answer:
 
 def as_csv(ask: Ask) -> Answer:
     said = terms.read(ask.query.get("q", ""))
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(LogLine.__struct_fields__)
-    for line in search.export(ask.desk, said, account=ask.account):
-        writer.writerow(cell(value) for value in msgspec.structs.astuple(line))
-    return _file(out.getvalue().encode("utf-8", "replace"), "text/csv; charset=utf-8", "log.csv")
+    return exports.csv(LogLine, search.export(ask.desk, said, account=ask.account), "log")
 
 
 def as_ndjson(ask: Ask) -> Answer:
     said = terms.read(ask.query.get("q", ""))
-    lines = search.export(ask.desk, said, account=ask.account)
-    body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-    return _file(body, "application/x-ndjson", "log.ndjson")
-
-
-def cell(value: object) -> object:
-    """A value as a cell that no spreadsheet computes."""
-    if not isinstance(value, str):
-        return value
-    return f"'{value}" if value.lstrip(" \xa0")[:1] in tuple(FORMULA) else value
-
-
-def _file(body: bytes, media_type: str, name: str) -> Answer:
-    headers = {"Content-Disposition": f'attachment; filename="waypost-{name}"'}
-    return Answer(body, media_type=media_type, headers=headers)
+    return exports.ndjson(search.export(ask.desk, said, account=ask.account), "log")
 
 
 async def live(frame: Frame, ask: Ask) -> AsyncIterator[bytes]:

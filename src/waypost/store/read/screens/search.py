@@ -15,7 +15,6 @@ from waypost.core import ident
 from waypost.core.lifecycle import Status
 from waypost.store.keep import seen
 from waypost.store.read.book import Look, Value
-from waypost.store.read.rows import RefusalRow
 from waypost.store.read.screens.tally import waiting_by
 
 WINDOW = 70
@@ -127,22 +126,6 @@ def newest(look: Look, account_id: int | None) -> int:
     mine = "" if account_id is None else " WHERE account_id = ?"
     values: tuple[Value, ...] = () if account_id is None else (account_id,)
     return int(look.value(f"SELECT max(id) FROM message{mine}", values) or 0)
-
-
-def refusals(
-    look: Look, account_id: int | None, below: int | None, most: int
-) -> tuple[list[RefusalRow], int | None]:
-    """(the newest below that id, where the next page begins or None)."""
-    mine = "" if account_id is None else " AND r.account_id = ?"
-    values: tuple[Value, ...] = () if account_id is None else (account_id,)
-    rows = look.rows(
-        RefusalRow,
-        "SELECT r.id, r.at, r.channel, r.peer, a.name, r.key_id, k.name, r.from_address, r.reason,"
-        " r.answer, r.count FROM refusal r LEFT JOIN account a ON a.id = r.account_id"
-        f" LEFT JOIN api_key k ON k.id = r.key_id WHERE r.id < ?{mine} ORDER BY r.id DESC LIMIT ?",
-        (NEWEST if below is None else below, *values, most),
-    )
-    return rows, rows[-1].id if len(rows) == most else None
 
 
 def first_recipients(look: Look, ids: Sequence[int]) -> dict[int, str]:
