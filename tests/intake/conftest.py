@@ -105,8 +105,11 @@ class FakeStore:
     def told(self, message_id: int) -> None:
         pass  # no account of this store has an address for notices
 
-    def refuse(self, note: RefusalNote) -> None:
+    def refuse(self, note: RefusalNote) -> asyncio.Future[None]:
         self.refusals.append(note)
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept.set_result(None)
+        return kept
 
     def used(self, key_id: int, now_ms: int) -> None:
         self.used_keys.append(key_id)
