@@ -58,6 +58,20 @@ def test_no_command_makes_a_data_directory_untold(waypost: Run, tmp_path: Path) 
 def test_a_told_place_is_made_private(waypost: Run, tmp_path: Path) -> None:
     assert waypost("account", "create", "acme", "--data", "new/place", "--json").json
     assert (tmp_path / "new" / "place").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "empty").mkdir(mode=0o755)
+    assert waypost("account", "create", "acme", "--data", "empty", "--json").json
+    assert (tmp_path / "empty").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "empty").chmod(0o777)
+    assert waypost("account", "create", "beta", "--data", "empty", "--json").json
+    assert (tmp_path / "empty").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_place_that_others_use_keeps_its_mode(waypost: Run, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "shared" / "theirs").touch()
+    assert waypost("account", "create", "acme", "--data", "shared", "--json").json
+    assert (tmp_path / "shared").stat().st_mode & 0o7777 == 0o1777
 
 
 @pytest.mark.parametrize(

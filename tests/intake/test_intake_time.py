@@ -32,6 +32,23 @@ def test_five_minutes_idle_are_allowed_and_no_more(front: Any) -> None:
     assert raw.ended()
 
 
+def test_octets_that_make_no_command_do_not_keep_a_session_open(front: Any) -> None:
+    raw = front.raw()
+    for sent in range(1, 4):
+        raw.send(b"N")
+        front.until(lambda wanted=sent: _unread(front) >= wanted)
+        front.sweep(90)
+    assert not _closing(front)
+    front.sweep(40)
+    assert raw.reply().startswith("421 4.4.2 Idle")
+    assert raw.ended()
+
+
+def _unread(front: Any) -> int:
+    (session,) = front.house._guests
+    return int(session._smtp.buffered)
+
+
 def test_three_minutes_without_an_octet_of_data(front: Any) -> None:
     raw = front.raw()
     raw.begin()

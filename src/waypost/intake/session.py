@@ -50,7 +50,7 @@ class Session(asyncio.Protocol):
 
     def __init__(self, house: House, peer: str, tls: bool) -> None:
         self.peer = peer
-        self.came_s = self._heard_s = house.now_s
+        self.came_s = self._heard_s = self._answered_s = house.now_s
         self._house = house
         self._with = house.with_
         limit = house.with_.door.rules.message_bytes
@@ -131,7 +131,8 @@ class Session(asyncio.Protocol):
             return  # the handshake has a limit of its own
         elif self._receiver is not None and not self._smtp.waiting:
             self._sweep_data(now_s)
-        elif not self._smtp.waiting and now_s - self._heard_s > patience.idle_s:
+        elif not self._smtp.waiting and now_s - self._answered_s > patience.idle_s:
+            # Since our last reply: octets that never become a command do not keep a session open.
             self._end("421 4.4.2 Idle for too long")
 
     def stop(self, why: str) -> None:
@@ -195,6 +196,7 @@ class Session(asyncio.Protocol):
         smtp = self._smtp
         if out := smtp.take_output():
             transport.write(out)
+            self._answered_s = self._house.now_s
         if smtp.ended and not self._closing:
             self._closing = True
             self._heard_s = self._house.now_s

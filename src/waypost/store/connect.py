@@ -51,14 +51,25 @@ class Paths:
 
 
 def prepare(data: Path) -> None:
-    """Makes the data directory (mode 0700) and its folders where they are missing. Raises
-    `StoreAway`."""
+    """Makes the data directory and its folders where they are missing, and takes others' rights
+    to it away. Raises `StoreAway`."""
     paths = Paths(data)
     try:
-        for folder in (data, paths.spool, paths.incoming):
+        make_folder(data)
+        keep_private(paths)
+        for folder in (paths.spool, paths.incoming):
             make_folder(folder)
     except OSError as error:
         raise StoreAway(f"the data directory {data} cannot be made: {error.strerror}") from error
+
+
+def keep_private(paths: Paths) -> None:
+    """Gives the data directory mode 0700, where it is ours and nobody else's: it is empty, or has
+    our database (not a `--data /tmp`). Raises OSError."""
+    seen = paths.data.stat()
+    loose = seen.st_mode & 0o077 and seen.st_uid == os.geteuid()
+    if loose and (paths.database.exists() or not any(paths.data.iterdir())):
+        paths.data.chmod(0o700)
 
 
 def make_folder(folder: Path) -> None:
