@@ -1,4 +1,4 @@
-"""`waypost log`: list, show, resend, refusals, tail.
+"""`waypost log`: list, show, resend, refusals, trail, tail.
 
 Promises that what outsiders wrote cannot command a terminal. Knows nothing of how mail is kept.
 """
@@ -34,6 +34,14 @@ _REFUSALS = {
     "KEY": "key",
     "FROM": "from",
     "ANSWER": "answer",
+}
+_TRAIL = {
+    "AT": "at",
+    "WHO": "actor",
+    "DID": "deed",
+    "TO": "subject",
+    "ACCOUNT": "account",
+    "PEER": "peer",
 }
 _RECIPIENTS = {
     "NO.": "number",
@@ -112,6 +120,18 @@ def refusals(call: Call, account: str | None, limit: int) -> None:
 
     views = logs.refusals(call.desk(), account=account, limit=limit)
     call.things(views, _REFUSALS, "nothing was refused")
+
+
+@log.command()
+@account_option()
+@limit_option()
+@pass_call
+def trail(call: Call, account: str | None, limit: int) -> None:
+    """Who changed what, newest first."""
+    from waypost.desk.access import trail as deeds
+
+    views = deeds.list_(call.desk(), account=account, limit=limit)
+    call.things(views, _TRAIL, "nothing was changed")
 
 
 @log.command()

@@ -135,6 +135,12 @@ def list_(desk: Desk, *, account: str | None = None, limit: int = 100) -> list[M
         return [_view(look, row, account) for row in found]
 
 
+def show(desk: Desk, email: str) -> MemberView:
+    """The member of that address. Raises `NotFound`."""
+    with desk.reading() as look:
+        return _view(look, member_of(look, email), None)
+
+
 def remove(
     desk: Desk, email: str, *, account: str | None = None, by_owner: bool = False
 ) -> MemberView:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from waypost.core.errors import UsageError
+from waypost.core.errors import StoreAway, UsageError, WaypostError
 from waypost.desk.connection import connect
 from waypost.desk.connection.connect import Begun
 from waypost.desk.connection.detect import detect
 from waypost.desk.connection.views import DetectView
 from waypost.desk.domains import check
-from waypost.desk.domains.views import DomainView
+from waypost.desk.domains.verify import verify
+from waypost.desk.domains.views import DomainView, MessageReadingView
 from waypost.desk.views import UpstreamView
 from waypost.pages.api import query as reads
 from waypost.pages.manage.route import Ask, Route
-from waypost.pages.manage.shapes import Client, Consent, Consented, ServiceAccount
+from waypost.pages.manage.shapes import Client, Consent, Consented, Received, ServiceAccount
 
+READ_OCTETS = 4 << 20  # of a message that is read, in base64
 CLIENT: dict[str, Any] = {"clientId": "app-1.example", "clientSecret": "the secret"}
 
 
@@ -95,6 +97,17 @@ def _of_dns() -> list[Route]:
             query=("account", "upstream", "selector", "blocklists"),
             slow=True,
         ),
+        Route(
+            method="POST",
+            path="/message-readings",
+            summary="A received message read: its signatures, SPF and DMARC, and what to fix",
+            do=_read,
+            gives=MessageReadingView,
+            takes=Received,
+            example={"message": "RnJvbTogYW5uQGV4YW1wbGUuY29tDQoNCkhpLg0K"},
+            slow=True,
+            body_octets=READ_OCTETS,
+        ),
     ]
 
 
@@ -153,3 +166,13 @@ def _check(ask: Ask) -> DomainView:
     )
     resolver = ask.means.dns.resolver()
     return check.check(ask.desk, resolver, ask.path["domain"], asked)
+
+
+def _read(ask: Ask) -> MessageReadingView:
+    said: Received = ask.body
+    try:
+        return verify(ask.means.dns.resolver(), said.message, ask.desk.clock.wall_ms())
+    except StoreAway:
+        raise
+    except WaypostError as error:
+        raise UsageError(error.public, "message") from error

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from waypost.config import Config
 from waypost.core.errors import Forbidden, NotFound, UsageError
 from waypost.desk.connection.trial import Trial
 from waypost.desk.office import NEWEST, Desk, shown
@@ -22,6 +23,7 @@ from waypost.transport.check.lookup import Lookup
 from waypost.transport.check.run import Setup
 
 ROOT = "/api/v1/manage"
+BODY_OCTETS = 65_536  # of a call here: names and settings
 PAGING = ("cursor", "limit")
 V = TypeVar("V")
 
@@ -44,11 +46,14 @@ class Replayed(msgspec.Struct):
 
 
 class Means(msgspec.Struct, frozen=True):
-    """How other machines are asked: upstreams tested and detected, domains checked."""
+    """How other machines are asked: upstreams tested and detected, domains checked. `config` is
+    that of the installation.
+    """
 
     setup: Setup
     lookup: Lookup
     dns: Dns
+    config: Config
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +140,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     operator: bool = False
     slow: bool = False
+    body_octets: int = BODY_OCTETS
     errors: tuple[int, ...] = ()
 
     @property

@@ -48,6 +48,7 @@ from waypost.pages.doors import again_through
 from waypost.pages.manage import log, mail, outside, people, servers
 from waypost.pages.manage.apart import Apart
 from waypost.pages.manage.gate import holder
+from waypost.pages.manage.house import installation, members
 from waypost.pages.manage.route import ROOT, Ask, Means, Nothing, Page, Replayed, Route
 from waypost.pages.manage.shapes import hook
 from waypost.transport.check.lookup import DnsLookup, LookupFailed, NoSuchDomain
@@ -56,10 +57,9 @@ from waypost.transport.link.guard import make_guard
 from waypost.transport.oauth.tokens import Tokens
 from waypost.web import Failure
 
-BODY_OCTETS = 65_536  # of a call here: names and settings
 NOT_ONES_OWN = "This is the operator's: a token of one account may not do it"
 SUBJECT_CHARACTERS = 300
-_NAMES = ("name", "address", "sender", "upstream")  # of a body: what may be in the trail
+_NAMES = ("name", "address", "sender", "upstream", "email")  # of a body: what may be in the trail
 _FIELDS = {"everyone": "global", "for_account": "for"}
 _DIAGNOSED = {  # the field that is most likely to be changed
     "wrong_encryption": "encryption",
@@ -72,7 +72,10 @@ _DIAGNOSED = {  # the field that is most likely to be changed
 
 def routes() -> list[Route]:
     """Every route of the management API."""
-    return [*people.routes(), *mail.routes(), *log.routes(), *servers.routes(), *outside.routes()]
+    return [
+        *(*people.routes(), *members.routes(), *mail.routes(), *log.routes()),
+        *(*servers.routes(), *outside.routes(), *installation.routes()),
+    ]
 
 
 def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]:
@@ -80,7 +83,7 @@ def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]
     guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
     tokens = Tokens(DeskVault(desk), desk.clock)
     setup = Setup(config.hostname, guard, desk.clock, tokens=tokens)
-    means = Means(setup, DnsLookup(config.dns.servers), Dns(desk.clock, config.dns.servers))
+    means = Means(setup, DnsLookup(config.dns.servers), Dns(desk.clock, config.dns.servers), config)
     manager = _Manager(ready, desk, means)
 
     @asgi(ROOT, is_mount=True)
@@ -158,8 +161,8 @@ class _Manager:
             check_type(facts, JSON_TYPES)
             came = await take(receive, by[1].folder, by[1].memory)
             try:
-                if came.octets > BODY_OCTETS:
-                    text = f"The body is larger than {BODY_OCTETS} bytes: send less"
+                if came.octets > route.body_octets:
+                    text = f"The body is larger than {route.body_octets} bytes: send less"
                     raise Failure(413, "TOO_LARGE", text)
                 octets = came.whole()
             finally:

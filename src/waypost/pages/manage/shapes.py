@@ -61,6 +61,20 @@ class NewKey(Shape):
     recipients: str = "headers"
 
 
+class NewMember(Shape):
+    """`role`: owner, developer or read-only."""
+
+    email: str
+    account: str | None = None
+    role: str = "owner"
+
+
+class NewLink(Shape):
+    """`reset_second_factor`: it was lost too, and is taken away."""
+
+    reset_second_factor: bool = False
+
+
 class NewSender(Shape):
     """`everyone`: the operator's, for all. `default`: the account's default sender too."""
 
@@ -153,6 +167,12 @@ class ServiceAccount(Client):
     """`key`: the text of the service account's key file."""
 
     key: Secret | None = None
+
+
+class Received(Shape):
+    """`message`: a received message as it is, in base64."""
+
+    message: bytes
 
 
 class Testing(Shape):

@@ -62,6 +62,7 @@ PARAMETERS = MappingProxyType(
         "Idempotency-Key": "With the same one and body nothing is added again, for 24 hours",
         "key": "The number of a key",
         "token": "The number of a token",
+        "email": "The address that a member logs in with",
         "upstream": "The name of an upstream, of that owner",
         "id": "The id of a message",
     }

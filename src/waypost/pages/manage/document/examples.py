@@ -132,6 +132,59 @@ _DETECTED = {
     "mx": ["aspmx.l.google.com"],
 }
 
+_READING = {
+    "ok": False,
+    "status": "error",
+    "author": "acme.example",
+    "receivedAt": _AT,
+    "spf": {
+        "result": "pass",
+        "ip": "192.0.2.7",
+        "helo": "out.acme.example",
+        "mailFrom": "hello@acme.example",
+        "domain": "acme.example",
+        "aligned": True,
+        "reason": "",
+        "stated": "pass",
+    },
+    "signatures": [
+        {
+            "domain": "acme.example",
+            "selector": "s1",
+            "algorithm": "rsa-sha256",
+            "result": "fail",
+            "reason": "the body was changed on the way",
+            "aligned": True,
+            "keyBits": 2048,
+            "signed": ["from", "to", "subject"],
+        }
+    ],
+    "authenticationResults": [
+        {
+            "server": "mx.example.net",
+            "results": [
+                {
+                    "method": "dkim",
+                    "result": "fail",
+                    "reason": "",
+                    "properties": {"header.d": "acme.example"},
+                }
+            ],
+        }
+    ],
+    "received": [
+        {
+            "from": "out.acme.example",
+            "ip": "192.0.2.7",
+            "by": "mx.example.net",
+            "protocol": "ESMTPS",
+            "encrypted": True,
+            "at": _AT,
+        }
+    ],
+    "findings": _DOMAIN["findings"],
+}
+
 EXAMPLES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
         "AccountView": {
@@ -164,6 +217,34 @@ EXAMPLES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
             "last4": "T0kn",
             "createdAt": _AT,
             "lastUsedAt": _AT,
+        },
+        "MemberView": {
+            "id": 5,
+            "email": "ann@acme.example",
+            "name": "",
+            "operator": False,
+            "accounts": [{"account": "acme", "role": "developer"}],
+            "hasPassword": False,
+            "secondFactor": False,
+            "createdAt": _AT,
+            "lastLoginAt": None,
+            "link": "/login/invite/vFq0",
+        },
+        "LinkView": {
+            "email": "ann@acme.example",
+            "kind": "login",
+            "path": "/login/login/vFq0",
+            "url": "/login/login/vFq0",
+            "expiresAt": _AT,
+        },
+        "TrailView": {
+            "id": 12,
+            "at": _AT,
+            "account": "acme",
+            "actor": "token 2 their own panel",
+            "deed": "API POST keys",
+            "subject": "keys website",
+            "peer": "192.0.2.7",
         },
         "SenderView": {
             "id": 4,
@@ -230,6 +311,25 @@ EXAMPLES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
             "reason": "no connection",
         },
         "QueueChange": {"messages": 12, "recipients": 14, "onWire": 1},
+        "MessageReadingView": _READING,
+        "Report": {
+            "ok": True,
+            "checks": [
+                {
+                    "name": "disk",
+                    "ok": True,
+                    "status": "warning",
+                    "detail": "3.1 GiB are free",
+                    "fix": "make room: below 1 GiB no mail is taken",
+                }
+            ],
+        },
+        "SecretsView": {
+            "keyFile": "/var/lib/waypost/sealing.keys",
+            "keys": 2,
+            "current": 2,
+            "resealed": 14,
+        },
         "AuditView": {
             "ok": True,
             "checks": [{"name": "paid", "ok": True, "detail": "accepted = paid"}],
