@@ -14,7 +14,16 @@ from waypost.core.address import Address, parse
 from waypost.core.event import Event
 from waypost.core.facts import Account, Directory, Sender
 from waypost.core.lifecycle import State
-from waypost.core.message import Acceptance, Attempt, Changed, Committed, Parcel, SpoolPart
+from waypost.core.message import (
+    DAY_MS,
+    Acceptance,
+    Attempt,
+    Changed,
+    Committed,
+    Parcel,
+    Place,
+    SpoolPart,
+)
 from waypost.core.upstream import (
     Encryption,
     Health,
@@ -215,8 +224,15 @@ class FakeStore:
             ),
             key=lambda parcel: (parcel.due_ms, parcel.id),
         )[:limit]
+        own = self.senders[lane.sender_id].upstream_id
+        place = None
+        if lane.through not in (0, own):
+            place = Place(lane.through, self.clock.ms // DAY_MS, 0)
+        if any(parcel.place != place for parcel in due):
+            due = [msgspec.structs.replace(parcel, place=place) for parcel in due]
         for parcel in due:
-            self.claimed[parcel.id] = self.waiting.pop(parcel.id)
+            del self.waiting[parcel.id]
+            self.claimed[parcel.id] = parcel
         self.claims.append((lane.account_id, len(due)))
         return due
 

@@ -13,6 +13,7 @@ import msgspec
 from waypost.core.address import Address
 from waypost.core.lifecycle import State
 
+DAY_MS = 86_400_000
 NOTICE = "notice"
 """The channel of the relay's own notices: not charged, first tried with MAIL FROM:<>, and nothing
 is ever told about them."""
@@ -125,6 +126,19 @@ class Changed(msgspec.Struct, frozen=True):
     """Key, sender or upstream changed since the judgement: judge again. Nothing was kept."""
 
 
+class Place(msgspec.Struct, frozen=True):
+    """What a claim took of the daily cap of an upstream that is not the sender's own: `count`
+    places of the UTC day `day`, counted from 1970; none where it was tried there that day."""
+
+    upstream_id: int
+    day: int
+    count: int
+
+    def holds(self, upstream_id: int, now_ms: int) -> bool:
+        """Whether the message may go there now."""
+        return self.upstream_id == upstream_id and self.day == now_ms // DAY_MS
+
+
 class Parcel(msgspec.Struct, frozen=True):
     """A claimed message for delivery: the recipients still queued, and the octets as they go out.
 
@@ -150,6 +164,7 @@ class Parcel(msgspec.Struct, frozen=True):
     uncertain_row: int
     due_ms: int
     notice: bool = False  # of the relay itself: see NOTICE
+    place: Place | None = None  # where it was claimed for another upstream than its sender's
 
 
 class Result(msgspec.Struct, frozen=True):

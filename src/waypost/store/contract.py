@@ -131,9 +131,9 @@ class RelayStore(Protocol):
 
         Messages whose day has no place under a cap are moved to the next day that has one instead.
         Those that go through another upstream than their sender's need a place of today under its
-        cap too; without one they stay. What has lost its body or its recipients is failed and
-        refunded, with an event; what can never be written is left alone for an hour, with an event:
-        neither stands in the way of what is behind it.
+        cap too, and say so in their `place`; without one they stay. What has lost its body or its
+        recipients is failed and refunded, with an event; what can never be written is left alone
+        for an hour, with an event: neither stands in the way of what is behind it.
         """
 
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
@@ -148,7 +148,8 @@ class RelayStore(Protocol):
     def release(
         self, parcel: Parcel, due_ms: int, reason: str, held_ms: int = 0
     ) -> asyncio.Future[None]:
-        """The claim is given back untried: queued, due then; no attempt is logged or counted."""
+        """The claim is given back untried: queued, due then; no attempt is logged or counted, and
+        its `place` is free again."""
 
     def health(
         self, upstream_id: int, edition: int, health: Health, event: Event | None

@@ -392,7 +392,7 @@ class Courier:
             self._suffer(row)
         if outcome.accepted:
             self._recovered()
-            self._superior.passed(parcel)
+            self._superior.passed(parcel, upstream)
         elif not self.condition.ok and known is None and outcome.lost is None:
             self.condition.probe_again()
         when = (now_ms, office.clock.chance(), due_ms, self.condition.health.probe_at_ms)

@@ -14,7 +14,6 @@ from pathlib import Path
 from waypost import log
 from waypost.clock import Clock
 from waypost.core.errors import StoreAway, Unwritable
-from waypost.core.event import Event, Kind
 from waypost.core.facts import Directory, Sender
 from waypost.core.lifecycle import State
 from waypost.core.message import Acceptance, Parcel
@@ -23,6 +22,7 @@ from waypost.store.contract import Lane, RelayStore
 from waypost.transport import attempt, schedule
 from waypost.transport.courier import Courier
 from waypost.transport.flow.failover import Failover
+from waypost.transport.flow.holds import Holds
 from waypost.transport.flow.office import Office
 from waypost.transport.flow.pools import Pool, pool_of
 from waypost.transport.flow.records import Records
@@ -58,14 +58,13 @@ class Dispatcher:
         self._rung = Rung(store, self._give) if territory is not None else None
         self._records = Records(store)
         self._failover = Failover(store, self._records)
+        self._holds = Holds(store, self._records, clock)
         self._office = Office(store, self._records, dialer, clock, rules, data, idle_s)
         self._couriers: dict[int, Courier] = {}
         self._retiring: set[Courier] = set()
         self._facts: Directory | None = None
         self._settings: dict[int, Upstream] = {}
         self._by_upstream: dict[int, list[Sender]] = {}
-        self._held: dict[int, int] = {}  # sender -> when one of its messages is tried again
-        self._trying: dict[int, int] = {}  # held sender -> the message that tries it
         self._turn = 0
         self._wake: asyncio.Event | None = None
         self._scan: asyncio.Task[None] | None = None
@@ -131,11 +130,11 @@ class Dispatcher:
         courier = self._route(sender) if sender is not None else None
         if sender is None or courier is None or acceptance.hold_until_ms:
             return False
-        if sender.id in self._held or sender.held:
+        if self._holds.holds(sender):
             hint = sender.held or "the sender is held"
-            self._store.no_try(acceptance.id, hint, self._held.get(sender.id, 0))
+            self._store.no_try(acceptance.id, hint, self._holds.until_ms(sender.id))
             return False
-        if courier.upstream.id != sender.upstream_id and courier.upstream.limits.daily_cap:
+        if courier.upstream.id != sender.upstream_id:
             return False  # a fallback's place is taken by the claim
         ours = self._ours(courier)
         if ours and courier.has_room_for(acceptance.account_id):
@@ -148,8 +147,13 @@ class Dispatcher:
     def take(self, parcel: Parcel) -> None:
         sender = self._facts.senders.get(parcel.sender_id) if self._facts else None
         courier = self._route(sender) if sender is not None else None
-        if courier is None or self._stopping or not self._ours(courier):
+        own = (
+            sender is not None and courier is not None and courier.upstream.id == sender.upstream_id
+        )
+        if courier is None or not own or self._stopping or not self._ours(courier):
+            # Its upstream may have failed since the commit: a fallback gets it by a claim alone.
             self._records.release(parcel, parcel.due_ms, "")
+            self.hungry()
             return
         self._hand(courier, parcel)
 
@@ -171,7 +175,7 @@ class Dispatcher:
         if not self._ours(courier):
             if upstream_id != sender.upstream_id:  # its upstream's fallback may be another's
                 crew.tell_work(message_id, upstream_id, (sender_id, account_id))
-        elif sender.id in self._held or sender.held:
+        elif self._holds.holds(sender):
             crew.tell_no_try(message_id)
         elif courier.has_room_for(account_id):
             self._rung.add(courier, Lane(sender_id, account_id, 0), self._clock.wall_ms())
@@ -215,10 +219,12 @@ class Dispatcher:
         account = self._facts.accounts.get(parcel.account_id)
         if sender is None or account is None or not account.enabled:
             return False
-        if (sender.id in self._held or sender.held) and self._trying.get(sender.id) != parcel.id:
+        if self._holds.bars(sender, parcel):
             return False
         if sender.upstream_id == upstream_id:
             return True
+        if parcel.place is None or not parcel.place.holds(upstream_id, self._clock.wall_ms()):
+            return False
         # What was claimed for the fallback goes there, though the first works again by now.
         first, second = (self._couriers.get(ident) for ident in (sender.upstream_id, upstream_id))
         if first is None or second is None or first.upstream.fallback_id != upstream_id:
@@ -226,37 +232,20 @@ class Dispatcher:
         return self._failover.may(sender.id, second.upstream)
 
     def hold(self, parcel: Parcel, known: Trouble, upstream: Upstream) -> None:
-        now_ms = self._clock.wall_ms()
-        sender_id = parcel.sender_id
-        self._trying.pop(sender_id, None)
-        own = self._facts.senders.get(sender_id) if self._facts else None
-        if own is not None and own.upstream_id != upstream.id:
-            self._failover.refused(sender_id, upstream)
-            return
-        probe_ms = now_ms + schedule.message_probe_ms(self._clock.chance())
-        fresh = sender_id not in self._held
-        self._held[sender_id] = probe_ms
-        sender = self._facts.senders.get(sender_id) if self._facts else None
-        event = None
-        if fresh and not (sender and sender.held):
-            owner = sender.owner_id if sender else None
-            event = Event(now_ms, Kind.SENDER_HELD, known.reason, owner, sender_id=sender_id)
-        reason = known.reason
-        self._records.keep(lambda: self._store.hold(sender_id, reason, probe_ms, event))
+        self._holds.over(parcel)
+        sender = self._facts.senders.get(parcel.sender_id) if self._facts else None
+        if sender is not None and sender.upstream_id != upstream.id:
+            self._failover.refused(parcel.sender_id, upstream)
+        else:
+            self._holds.begin(parcel.sender_id, sender, known)
 
-    def passed(self, parcel: Parcel) -> None:
-        sender_id = parcel.sender_id
-        if not self._held or sender_id not in self._held:
+    def passed(self, parcel: Parcel, upstream: Upstream) -> None:
+        if not self._holds.knows(parcel.sender_id):
             return
-        del self._held[sender_id]
-        self._trying.pop(sender_id, None)
-        sender = self._facts.senders.get(sender_id) if self._facts else None
-        text = f"mail from {sender.address if sender else 'it'} is taken again"
-        owner = sender.owner_id if sender else None
-        now_ms = self._clock.wall_ms()
-        event = Event(now_ms, Kind.SENDER_RELEASED, text, owner, sender_id=sender_id)
-        self._records.keep(lambda: self._store.hold(sender_id, "", 0, event))
-        self.hungry()
+        sender = self._facts.senders.get(parcel.sender_id) if self._facts else None
+        if sender is None or sender.upstream_id == upstream.id:
+            self._holds.end(parcel.sender_id, sender)
+            self.hungry()
 
     def hungry(self) -> None:
         if self._wake is not None:
@@ -316,7 +305,7 @@ class Dispatcher:
             self._old_ms = now_ms + min(OLD_MS, max(1000, self._rules.hold_max_ms // 10))
             await self._store.expire(now_ms, self._rules.hold_max_ms)
         times = [courier.next_probe_ms() for courier in mine]
-        times += [*self._held.values(), self._old_ms]
+        times += [*self._holds.times(), self._old_ms]
         self._planned_ms = min([self._planned_ms, *(at for at in times if at > now_ms)])
         return max(self._planned_ms - self._clock.wall_ms(), 1) / 1000
 
@@ -334,7 +323,7 @@ class Dispatcher:
         more = False
         for lane in sorted(waiting, key=lambda lane: (order[lane.account_id], lane.due_ms)):
             limit = courier.room_for(lane.account_id, now_ms)
-            trial = lane.sender_id in self._held
+            trial = self._holds.knows(lane.sender_id)
             if trial:
                 limit = min(limit, 1)
             if limit <= 0:
@@ -347,8 +336,7 @@ class Dispatcher:
                 continue
             for parcel in parcels:
                 if trial:
-                    self._trying[lane.sender_id] = parcel.id
-                    self._held[lane.sender_id] = now_ms + schedule.MESSAGE_PROBE_MS
+                    self._holds.tries(lane.sender_id, parcel, now_ms)
                 self._give(courier, parcel, now_ms)
             more = more or (len(parcels) == limit and not trial)
         return more
@@ -374,13 +362,15 @@ class Dispatcher:
 
     def _courier_for(self, sender: Sender, now_ms: int) -> Courier | None:
         """Who may claim this sender's mail now, if anybody."""
-        if sender.held and sender.id not in self._held:
-            self._held[sender.id] = now_ms  # held before this process began: tried once, soon
-        if self._held.get(sender.id, 0) > now_ms:
+        if not self._holds.due(sender, now_ms):
             return None
         courier = self._route(sender)
         if courier is None or not self._ours(courier):
             return None
+        if courier.upstream.id != sender.upstream_id and self._holds.holds(sender):
+            return (
+                None  # its own upstream does not take its mail, and no other can tell that it does
+            )
         return courier if courier.takes_some else None
 
     def _route(self, sender: Sender) -> Courier | None:
@@ -409,7 +399,7 @@ class Dispatcher:
         by_upstream: dict[int, list[Sender]] = {}
         for sender in facts.senders.values():
             by_upstream.setdefault(sender.upstream_id, []).append(sender)
-            self._see_hold(sender, previous)
+            self._holds.see(sender, previous)
         self._by_upstream = by_upstream
         for upstream in settings.values():
             courier = self._couriers.get(upstream.id)
@@ -423,13 +413,6 @@ class Dispatcher:
             gone.wind_down()
             self._retiring = {courier for courier in self._retiring if courier.busy} | {gone}
         self.hungry()
-
-    def _see_hold(self, sender: Sender, previous: Directory | None) -> None:
-        """A hold that was ended by somebody else is ended here."""
-        before = previous.senders.get(sender.id) if previous is not None else None
-        if before is not None and before.held and not sender.held:
-            self._held.pop(sender.id, None)
-            self._trying.pop(sender.id, None)
 
     @property
     def health(self) -> dict[int, UpstreamState]:

@@ -18,12 +18,12 @@ import msgspec
 from waypost.core import ident
 from waypost.core.event import Kind
 from waypost.core.facts import Account
-from waypost.core.message import NOTICE, Parcel, SpoolPart
+from waypost.core.message import DAY_MS, NOTICE, Parcel, Place, SpoolPart
 from waypost.store.contract import Lane
 from waypost.store.directory import Loaded, address_of
 from waypost.store.spool import BODY_LOST
 from waypost.store.sqlite import caps
-from waypost.store.sqlite.batch import DAY_MS, Batch, one_by_one
+from waypost.store.sqlite.batch import Batch, one_by_one
 from waypost.store.sqlite.delivering import results_json
 from waypost.store.sqlite.ending import end_waiting
 from waypost.store.sqlite.leftover.damaged import Finding, Means, left_alone
@@ -52,7 +52,7 @@ SELECT_MESSAGE = (
 SELECT_ADDRESSES = (
     "SELECT number, address FROM recipient WHERE message_id = ? AND state = 0 ORDER BY number"
 )
-# An attempt of today took its place then; what is older, or was given back untried, takes another.
+# An attempt of today took its place then; what is older takes another.
 SELECT_THROUGH = (
     "SELECT 1 FROM attempt WHERE message_id = ? AND upstream_id = ? AND at >= ? LIMIT 1"
 )
@@ -163,13 +163,13 @@ class Claim:
     def _one(self, batch: Batch, row: DueRow, facts: Loaded, under: caps.Caps) -> bool:
         """Claims one, or deals with it otherwise; False: nothing newer of the lane may overtake
         it."""
-        instead = self._through(batch, row, facts)
-        if instead is None:
+        room, place = self._through(batch, row, facts)
+        if not room:
             return False
         day = self._admit(batch, row, under)
         if day is None:
             return True
-        parcel = parcel_of(batch.db, self.lane, row)
+        parcel = parcel_of(batch.db, self.lane, row, place)
         if parcel is None:
             # What cannot be sent must not stand before all that can.
             self._fail(batch, row, 554, BODY_LOST)
@@ -178,27 +178,27 @@ class Claim:
             return True
         key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
         batch.db.execute(CLAIM, (self.claim, day, *key))
-        if instead:
-            batch.take_places("u", self.lane.through, batch.today, instead)
+        if place is not None:
+            batch.take_places("u", place.upstream_id, place.day, place.count)
         self.parcels.append(parcel)
         return True
 
-    def _through(self, batch: Batch, row: DueRow, facts: Loaded) -> int | None:
-        """How many places it takes of an upstream that is not its sender's; None: it has no
-        room."""
+    def _through(self, batch: Batch, row: DueRow, facts: Loaded) -> tuple[bool, Place | None]:
+        """Whether the upstream that it is claimed for has room for it, and the places that it needs
+        there, where that is not its sender's own."""
         through = self.lane.through
         sender = facts.directory.senders[self.lane.sender_id]
         if not through or through == sender.upstream_id:
-            return 0
+            return True, None
         today_ms = batch.today * DAY_MS
         if batch.db.execute(SELECT_THROUGH, (row.message_id, through, today_ms)).fetchone():
-            return 0
+            return True, Place(through, batch.today, 0)
         found: Any = batch.db.execute(SELECT_COUNT, (row.message_id,)).fetchone()
         count: int = found[0] if found else 0
         upstream = facts.upstreams.get(through)
         cap = upstream.limits.daily_cap if upstream is not None else None
         full = cap is not None and batch.places("u", through, batch.today) + count > cap
-        return None if full else count
+        return not full, Place(through, batch.today, count)
 
     def _admit(self, batch: Batch, row: DueRow, under: caps.Caps) -> int | None:
         """The day whose place it goes out with; None where it was put off, or failed."""
@@ -232,7 +232,9 @@ class Claim:
         self.gone += gone
 
 
-def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel | None:
+def parcel_of(
+    db: apsw.Connection, lane: Lane, row: DueRow, place: Place | None = None
+) -> Parcel | None:
     """The message of a queue row, with the recipients that are still queued; None if its body or
     they are gone."""
     message: Any = db.execute(SELECT_MESSAGE, (row.message_id,)).fetchone()
@@ -258,4 +260,5 @@ def parcel_of(db: apsw.Connection, lane: Lane, row: DueRow) -> Parcel | None:
         uncertain_row=row.uncertain_row,
         due_ms=row.due_ms,
         notice=channel == NOTICE,
+        place=place,
     )

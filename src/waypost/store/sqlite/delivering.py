@@ -191,7 +191,7 @@ class Record(Deed):
 
 
 class Release(Deed):
-    """A claim given back untried."""
+    """A claim given back untried; so are the places that a fallback had for it, of today."""
 
     def __init__(
         self,
@@ -218,6 +218,8 @@ class Release(Deed):
         batch.db.execute(REQUEUE, (*values, p.uncertain_row, self.reason, *key))
         if batch.db.changes() != 1:
             raise Vanished
+        if p.place is not None and p.place.day == batch.today:
+            batch.take_places("u", p.place.upstream_id, p.place.day, -p.place.count)
 
     def failed(self, error: Exception) -> None:
         if not isinstance(error, Vanished):

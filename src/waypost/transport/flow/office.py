@@ -41,7 +41,7 @@ class Superior(Protocol):
     def hold(self, parcel: Parcel, known: Trouble, upstream: Upstream) -> None:
         """The upstream does not take this sender's mail."""
 
-    def passed(self, parcel: Parcel) -> None:
+    def passed(self, parcel: Parcel, upstream: Upstream) -> None:
         """The upstream took a message of this sender."""
 
     def hungry(self) -> None:
