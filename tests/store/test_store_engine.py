@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from store.house import NOW_MS, House, Taker, attempt, plan
-from waypost.core.errors import StoreAway, StoreBroken
+from waypost.core.errors import BodyLost, StoreAway, StoreBroken
 from waypost.core.lifecycle import State
 from waypost.core.message import Changed, Committed, SpoolPart
 from waypost.core.verdict import Reason, Refusal
@@ -349,7 +349,7 @@ def test_a_spool_file_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
         file.discard()
         assert files_in(house) == []
         part = arrive(house, b"###short")
-        with pytest.raises(StoreAway, match="shorter"):
+        with pytest.raises(BodyLost, match="its body is lost"):
             list(chunks(house.data, SpoolPart(part.name, 3, 6)))
         with pytest.raises(StoreAway, match="cannot be read"):
             list(chunks(house.data, SpoolPart("spool/none", 0, 6)))
