@@ -95,6 +95,11 @@ class Refusal(msgspec.Struct, frozen=True):
         line = f"{row.smtp} {row.enhanced} {self.text}"
         return line.encode("ascii", "replace").decode()[: ANSWER_OCTETS - 2]
 
+    @property
+    def http_line(self) -> str:
+        """The same as the log of refusals tells what was answered over HTTP."""
+        return f"{self.row.http} {self.row.word} {self.text}"
+
 
 class Settled(msgspec.Struct, frozen=True):
     """What is known of an accepted message when its client is answered; committed before it is

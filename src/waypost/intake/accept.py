@@ -129,7 +129,7 @@ class Door:
                 (submission.account_id, submission.key_id),
                 str(submission.mail_from or ""),
                 outcome.reason,
-                outcome.smtp_line,
+                outcome.http_line if submission.channel == "http" else outcome.smtp_line,
             )
             return outcome
         acceptance, committed = outcome

@@ -12,10 +12,11 @@ import msgspec
 
 from waypost.core import ident, lifecycle
 from waypost.core.lifecycle import Status
-from waypost.core.verdict import Settled
+from waypost.core.verdict import TABLE, Reason, Settled
 from waypost.intake import answer as smtp
 from waypost.intake.accept import Accepted
 from waypost.intake.http.draft import Refused
+from waypost.intake.http.once import Undone
 from waypost.web import AGAIN_S, Failure
 
 UPSTREAM_REFUSED = "UPSTREAM_REFUSED"
@@ -48,13 +49,17 @@ def status_of(settled: Settled) -> Status:
 def sent(done: Accepted) -> tuple[int, Sent]:
     """(HTTP status, what is told) of an accepted message.
 
-    Raises `Failure` 502 where the upstream refused every recipient.
+    Raises `Undone` where every recipient was refused for good: 502, or 400 where the message is of
+    a kind that the upstream cannot carry.
     """
     settled = done.settled
     status = status_of(settled)
     if status is Status.FAILED:
         words = smtp.settled(settled)
-        raise Failure(502, UPSTREAM_REFUSED, f"The upstream refused every recipient: {words}")
+        row = TABLE[Reason.CANNOT_CARRY]
+        if settled.enhanced == row.enhanced:
+            raise Undone(row.http, row.word, f"The upstream cannot carry this message: {words}")
+        raise Undone(502, UPSTREAM_REFUSED, f"The upstream refused every recipient: {words}")
     waits = settled.queued > 0
     hint = Hint(settled.hint or FIRST_TRY, _iso(settled.next_at_ms))
     told = Sent(

@@ -23,6 +23,10 @@ KEY_CHARACTERS = 256  # section 8 of the contract
 AGAIN_S = "1"
 
 
+class Undone(Failure):
+    """It was accepted, and then refused for everybody: its key stands for nothing any more."""
+
+
 class Reply(msgspec.Struct, frozen=True):
     """A good answer: its status and its JSON."""
 
@@ -80,9 +84,8 @@ class Once:
             if reply is None:
                 reply = await first()
                 entry.reply = reply
-        except Failure as failure:
-            if failure.status == 502:  # it was accepted, and the key stands for what was refused
-                await self._answers.free(*scope)
+        except Undone:
+            await self._answers.free(*scope)
             raise
         finally:
             if entry.reply is None:

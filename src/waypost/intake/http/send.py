@@ -161,11 +161,11 @@ class Sending:
 
     async def note(self, caller: Caller, refused: Refused) -> None:
         """Adds a refusal that was made here to the log of them."""
-        row = refused.refusal.row
-        said = f"{row.http} {row.word} {refused.refusal.text}"
         who = (caller.account_id, caller.key.id)
         sender = printable(refused.sender, 320)
-        await self._door.note("http", caller.peer, who, sender, refused.refusal.reason, said)
+        await self._door.note(
+            "http", caller.peer, who, sender, refused.refusal.reason, refused.refusal.http_line
+        )
 
     # Within.
 
