@@ -26,7 +26,7 @@ from waypost.wire.events import (
     StartTls,
     WantData,
 )
-from waypost.wire.lines import DataReader, DotStuffer
+from waypost.wire.lines import HOPS, DataReader, DotStuffer, lf_dot, line_dot
 from waypost.wire.server import ServerSession
 
 ME = parse("me@example.com")
@@ -170,6 +170,19 @@ def test_dotted_and_undotted_is_the_same(chunks: list[bytes], data: st.DataObjec
     assert first + second == whole
     assert behind == b"QUIT\r\n"
     assert reader.octets == len(whole)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"x.", b"x", b"\r\n.", b"\n.", b". " * HOPS]),
+        max_size=12,
+    )
+)
+def test_where_a_line_begins_with_a_dot(pieces: list[bytes]) -> None:
+    """However many dots come before it."""
+    text = b"".join(pieces)
+    assert lf_dot(text) == text.find(b"\n.")
+    assert line_dot(text) == text.find(b"\r\n.")
 
 
 class Pair:
