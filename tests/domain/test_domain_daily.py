@@ -20,7 +20,7 @@ from waypost.desk.domains import daily, known
 from waypost.desk.domains.known import Known, compared
 from waypost.desk.office import DAY_MS, Desk
 from waypost.desk.secrets import FileSealer
-from waypost.domain.answers import Answer, Status
+from waypost.domain.answers import Answer, Fetched, Status
 from waypost.domain.findings import Finding, Grade
 from waypost.domain.resolver import Resolver
 from waypost.upstream.settings import Form
@@ -250,6 +250,9 @@ class Broken:
 
     def ask(self, name: str, kind: str) -> Answer:
         return Answer(name, kind, Status.FOUND, ("not what the kind holds",))
+
+    def policy(self, domain: str) -> Fetched:
+        return Fetched(text=domain)
 
 
 def test_what_breaks_reaches_whoever_logs_it(desk: Desk) -> None:

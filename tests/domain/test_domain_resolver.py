@@ -153,7 +153,7 @@ def test_the_second_server_is_asked_where_the_first_is_away(server: DnsServer) -
 
 def test_what_was_answered_is_kept_for_its_time(server: DnsServer) -> None:
     clock, cache = Clock(), Cache()
-    dns = Dns(clock, (Endpoint("127.0.0.1", server.port),), cache)
+    dns = Dns(clock, (Endpoint("127.0.0.1", server.port),), cache=cache)
     for name, seconds in (("a.corp.example", 60), ("gone.corp.example", 30)):
         dns.resolver().ask(name, "A")
         count = len(server.asked)

@@ -13,7 +13,7 @@ from domain.zone_files import ZoneFile
 from peers.dns_server import DnsServer
 from peers.knot import Knot
 from waypost.clock import SystemClock
-from waypost.domain.answers import Answer, Ask, Status
+from waypost.domain.answers import Answer, Fetched, Outside, Status
 from waypost.domain.check.run import Report, check
 from waypost.domain.findings import Grade
 from waypost.domain.resolver import Resolver
@@ -99,12 +99,15 @@ def test_control_what_is_not_published_stays_red(server: DnsServer) -> None:
 class Confusing:
     """Takes no answer for no record."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Outside) -> None:
         self._ask = ask
 
     def ask(self, name: str, kind: str) -> Answer:
         answer = self._ask.ask(name, kind)
         return Answer(name, kind, Status.EMPTY) if answer.failed else answer
+
+    def policy(self, domain: str) -> Fetched:
+        return self._ask.policy(domain)
 
 
 @pytest.mark.parametrize("name", ["away-servfail", "spf-include-away", "mx-away", "reports-away"])

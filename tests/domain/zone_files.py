@@ -2,8 +2,9 @@
 
 A file in `zones/` is a zone `<its name>.example` in master format, with what is expected of it in
 comments: `check` (the domain asked for), `source` (host and preset), `selector`, `blocklists`,
-`fault` (zone and kind), `expect` (check, status, words), `publish` (check, name, type, value) and
-`stays` (a check that no record can turn green). `zones/shared/` holds other people's zones.
+`fault` (zone and kind), `policy` (a line of the policy file of MTA-STS), `expect` (check, status,
+words), `publish` (check, name, type, value) and `stays` (a check that no record can turn green).
+`zones/shared/` holds other people's zones.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 from peers.dns_server import DnsServer
 from waypost.clock import SystemClock
+from waypost.domain.answers import Fetched
 from waypost.domain.check.run import Question, Report, check
 from waypost.domain.check.source import Source, make
 from waypost.domain.findings import Publish
@@ -36,6 +38,7 @@ class ZoneFile(msgspec.Struct, kw_only=True):
     selectors: tuple[str, ...] = ()
     blocklists: bool = False
     faults: list[tuple[str, str]] = []
+    policy: str = ""
     expected: list[tuple[str, str, str]] = []
     published: list[tuple[str, str, str, str]] = []
     stays: set[str] = set()
@@ -79,6 +82,8 @@ def read(name: str) -> ZoneFile:
             case "fault":
                 origin, _, kind = rest.partition(" ")
                 made.faults.append((origin, kind))
+            case "policy":
+                made.policy += f"{rest}\r\n"
             case "expect":
                 check_, status, *words = rest.split(" ", 2)
                 made.expected.append((check_, status, words[0] if words else ""))
@@ -111,7 +116,18 @@ def checked(file: ZoneFile, port: int) -> Report:
     silent = any(kind in ("silence", "garbage") for _, kind in file.faults)
     question_s = SILENCE_S if silent else 5.0
     servers = [Endpoint("127.0.0.1", port)]
-    return check(Resolver(SystemClock(), servers, question_s=question_s), file.question)
+    asking = Filed(SystemClock(), servers, question_s=question_s)
+    asking.file = file.policy
+    return check(asking, file.question)
+
+
+class Filed(Resolver):
+    """With that policy file, where it holds anything, instead of one that is served by HTTPS."""
+
+    file = ""
+
+    def policy(self, domain: str) -> Fetched:
+        return Fetched(text=self.file) if self.file else super().policy(domain)
 
 
 def publish(zones: dict[str, str], records: list[Publish]) -> None:

@@ -1,4 +1,4 @@
-"""An answer of the DNS, and the question's seam.
+"""An answer of the DNS, the policy file of MTA-STS, and the seams of both questions.
 
 An answer is one of four things, and they are never mixed up: records, none of this kind, no such
 name, or no answer (time-out, SERVFAIL, refusal), which says nothing of the domain. Knows nothing of
@@ -61,3 +61,19 @@ class Ask(Protocol):
     def ask(self, name: str, kind: str) -> Answer:
         """The answer for a name (an octet a character, no last dot) and a kind such as "TXT".
         Never raises: a name that DNS cannot carry does not exist."""
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy file of MTA-STS. `why`: there is none to go by, in words; `unknown`: nobody knows,
+    it could not be asked for."""
+
+    text: str = ""
+    why: str = ""
+    unknown: bool = False
+
+
+class Outside(Ask, Protocol):
+    """Whoever answers for a whole check."""
+
+    def policy(self, domain: str) -> Fetched:
+        """The policy file of a domain (RFC 8461 3.3). Never raises."""

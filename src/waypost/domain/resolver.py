@@ -1,4 +1,4 @@
-"""The doer: asks DNS, with a cache and a budget, and never raises.
+"""The doer: asks DNS, with a cache and a budget, and for the file of MTA-STS; never raises.
 
 Promises an answer within the seconds of one question, that a whole check ends within its budget
 (what is left is "could not be looked up"), and that a failure is not asked for again in the same
@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from waypost.clock import Clock
-from waypost.domain.answers import Answer, Status
+from waypost.domain import policy_file
+from waypost.domain.answers import Answer, Fetched, Status
+from waypost.domain.policy_file import FETCH_S, Reach
 from waypost.values import Endpoint
 
 QUESTION_S = 5.0  # over all servers and tries
@@ -49,16 +51,21 @@ class Cache:
             self._kept[answer.name, answer.kind] = (until_s, answer)
 
 
+NOWHERE = Reach(lambda _: False)
+TIME_UP = "the time for this check is used up"
+
+
 class Dns(msgspec.Struct, frozen=True):
-    """Whom to ask, and what is remembered between checks."""
+    """Whom to ask, and what is remembered between checks. `reach`: of files by HTTPS."""
 
     clock: Clock
     servers: tuple[Endpoint, ...] = ()
+    reach: Reach = NOWHERE
     cache: Cache = msgspec.field(default_factory=Cache)
 
     def resolver(self) -> Resolver:
         """For one check."""
-        return Resolver(self.clock, self.servers, self.cache)
+        return Resolver(self.clock, self.servers, self.cache, reach=self.reach)
 
 
 class Resolver:
@@ -70,12 +77,14 @@ class Resolver:
         servers: Sequence[Endpoint] = (),
         cache: Cache | None = None,
         *,
+        reach: Reach = NOWHERE,
         question_s: float = QUESTION_S,
         budget_s: float = BUDGET_S,
     ) -> None:
         self._clock = clock
         self._servers = servers
         self._cache = Cache() if cache is None else cache
+        self._reach = reach
         self._question_s = question_s
         self._until_s = clock.monotonic() + budget_s
         self._failed: dict[tuple[str, str], Answer] = {}
@@ -91,6 +100,16 @@ class Resolver:
         """`Ask`."""
         return self._ask(name, kind, ())
 
+    def policy(self, domain: str) -> Fetched:
+        """`Outside`."""
+        at = policy_file.addresses(self, domain, self._reach)
+        if isinstance(at, Fetched):
+            return at
+        left_s = self._until_s - self._clock.monotonic()
+        if self._stopped or left_s <= 0:
+            return Fetched(why=TIME_UP, unknown=True)
+        return policy_file.fetch(domain, at, min(FETCH_S, left_s), self._reach)
+
     def _ask(self, name: str, kind: str, hops: tuple[str, ...]) -> Answer:
         name = name.lower().removesuffix(".")
         now_s = self._clock.monotonic()
@@ -100,7 +119,7 @@ class Resolver:
         patience_s = self._question_s if self._silent < SILENT else SILENT_S
         left_s = self._until_s - now_s
         if self._stopped or left_s <= 0:
-            return _failure(name, kind, "the time for this check is used up")
+            return _failure(name, kind, TIME_UP)
         answer, ttl_s = self._asked(name, kind, min(patience_s, left_s))
         if answer.status is Status.EMPTY and answer.chain and len(hops) < HOPS:
             # A server that is no resolver leaves the rest of the way to whoever asks.

@@ -102,9 +102,9 @@ def _desk(call: Call, upstream: str | None, account: str | None) -> Desk | None:
 
 def _resolver(call: Call) -> Resolver:
     from waypost.clock import SystemClock
-    from waypost.domain.resolver import Dns
+    from waypost.desk.domains.check import asking
 
-    return Dns(SystemClock(), call.config.dns.servers).resolver()
+    return asking(SystemClock(), call.config.dns.servers).resolver()
 
 
 def _read(place: Path) -> bytes:

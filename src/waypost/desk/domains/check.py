@@ -1,7 +1,7 @@
 """The check of one domain, for the upstreams that send for it.
 
-Promises that nothing but DNS is asked, and that no store is needed where no upstream is named.
-Knows nothing of what the records mean.
+Promises that nothing but DNS and a published policy file is asked for, and that no store is needed
+where no upstream is named. Knows nothing of what the records mean.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ import re
 
 import msgspec
 
+from waypost.clock import Clock
 from waypost.core import address
 from waypost.core.errors import AddressError, NotFound, UsageError
 from waypost.desk.domains.views import DomainView, of_report
 from waypost.desk.office import Desk, asker, shown
-from waypost.domain.answers import Ask
+from waypost.domain.answers import Outside
 from waypost.domain.check import run, source
 from waypost.domain.check.source import Source
+from waypost.domain.policy_file import Reach
+from waypost.domain.resolver import Dns
 from waypost.domain.verify import message as letters
 from waypost.store.read import people
 from waypost.store.read.book import Look
 from waypost.store.read.rows import UpstreamRow
+from waypost.transport.link.guard import Guard
+from waypost.values import Endpoint
 
 SELECTORS_MOST = 20
 UPSTREAMS_MOST = 10  # that send for one domain, and are looked at together
@@ -39,7 +44,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     message: bytes | None = None
 
 
-def check(desk: Desk | None, ask: Ask, domain: str, asked: Asked) -> DomainView:
+def check(desk: Desk | None, ask: Outside, domain: str, asked: Asked) -> DomainView:
     """The findings. `desk` None: there is no store. Raises `UsageError`, `NotFound`."""
     name = domain_of(domain)
     selectors = _selectors(asked, name)
@@ -49,6 +54,14 @@ def check(desk: Desk | None, ask: Ask, domain: str, asked: Asked) -> DomainView:
     )
     report = run.check(ask, question)
     return of_report(report, tuple(source.name for source in sources))
+
+
+def asking(clock: Clock, servers: tuple[Endpoint, ...]) -> Dns:
+    """Who is asked: these name servers (none: those of this machine), and public addresses alone.
+
+    A domain is anybody's to name, and so is the address that its records point at.
+    """
+    return Dns(clock, servers, Reach(Guard().allows))
 
 
 def domain_of(text: str) -> str:

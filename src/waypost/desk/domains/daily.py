@@ -16,11 +16,11 @@ import msgspec
 
 from waypost.core.event import Kind
 from waypost.desk.domains import known
+from waypost.desk.domains.check import asking
 from waypost.desk.domains.known import Change
 from waypost.desk.office import DAY_MS, Desk
-from waypost.domain.answers import Ask
+from waypost.domain.answers import Outside
 from waypost.domain.check import run, source
-from waypost.domain.resolver import Dns
 from waypost.log import get
 from waypost.store.manage import domains, rows
 from waypost.store.manage.domains import DomainRow
@@ -48,7 +48,7 @@ class Daily:
         first_s: float = FIRST_S,
     ) -> None:
         self._desk = desk
-        self._dns = Dns(desk.clock, servers)
+        self._dns = asking(desk.clock, servers)
         self._on = on
         self._not_before_s = desk.clock.monotonic() + first_s
         self._due: list[tuple[int, str]] = []
@@ -129,7 +129,7 @@ def _checkable(domain: str) -> bool:
     return "." in domain and not domain.startswith("[")
 
 
-def check_one(desk: Desk, ask: Ask, upstream_id: int, domain: str) -> Change | None:
+def check_one(desk: Desk, ask: Outside, upstream_id: int, domain: str) -> Change | None:
     """Checks one domain through one upstream and keeps what is known; None: it is gone."""
     with desk.reading() as look:
         row = people.upstream_by_id(look, upstream_id)

@@ -1,6 +1,6 @@
 """What is noted beside: MTA-STS (RFC 8461), TLS-RPT (RFC 8460), and the block lists when asked for.
 
-Knows nothing of sockets. The policy file of MTA-STS is not fetched.
+Knows nothing of sockets.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from waypost.domain import tags
-from waypost.domain.answers import Answer, Ask, Status
+from waypost.domain import sts, tags
+from waypost.domain.answers import Answer, Ask, Outside, Status
 from waypost.domain.check.source import Source
 from waypost.domain.findings import Finding, Grade, Notes, Publish, could_not, shown
 
@@ -23,8 +23,8 @@ DOMAIN_LISTS = ("dbl.spamhaus.org",)
 _STS_ID = re.compile(r"[A-Za-z0-9]{1,32}")  # RFC 8461 3.1
 
 
-def mta_sts(ask: Ask, domain: str) -> Finding:
-    """Noted; a warning only where it is published and broken."""
+def mta_sts(ask: Outside, domain: str, exchange: Answer) -> Finding:
+    """Noted; a warning only where it is published and broken. `exchange`: the answer for MX."""
     name = f"_mta-sts.{domain}"
     answer = ask.ask(name, "TXT")
     found = sorted(text for text in answer.records if text.lower().startswith("v=sts"))
@@ -43,7 +43,46 @@ def mta_sts(ask: Ask, domain: str) -> Finding:
     publish = None
     if notes.status is not Grade.OK:
         publish = Publish(name, "TXT", f"v=STSv1; id={ids[0] if ids else '1'}")
+    else:
+        _policy(ask, domain, exchange, notes)
     return notes.finding(STS, "; ".join(shown(text) for text in found), WHY_STS, publish)
+
+
+def _policy(ask: Outside, domain: str, exchange: Answer, notes: Notes) -> None:
+    """What the policy file says, to those who have found the record."""
+    fetched = ask.policy(domain)
+    if fetched.unknown:
+        notes.unknown(f"the policy file, since {fetched.why}")
+        return
+    if fetched.why:
+        notes.warning(f"senders get no policy: {shown(fetched.why)}")
+        return
+    policy = sts.read(fetched.text)
+    if policy.problems:
+        notes.warning(f"senders take no policy of its file: {'; '.join(policy.problems[:3])}")
+        return
+    if policy.mode == "none":
+        notes.good("its policy is none: nothing is asked of senders")
+        return
+    if policy.max_age_s < sts.AGE_LEAST_S:
+        notes.warning(f"its policy holds for {policy.max_age_s} s: weeks are usual, 604800 or more")
+    if exchange.failed:
+        notes.unknown(exchange.could_not)
+        return
+    hosts = [host for _, host in exchange.exchanges if host] or [domain]
+    missing = policy.unlisted(hosts)
+    if not missing:
+        notes.good(f"its policy ({policy.mode}) lists every MX host")
+    elif policy.mode == "enforce":
+        notes.warning(
+            f"its policy does not list {', '.join(missing[:3])}: senders that keep to it deliver"
+            " nothing there; add it to the file as a line mx:"
+        )
+    else:
+        notes.warning(
+            f"its policy (in testing) does not list {', '.join(missing[:3])}: mail would not reach"
+            " it once the mode is enforce; add it to the file as a line mx:"
+        )
 
 
 def tls_rpt(ask: Ask, domain: str) -> Finding:

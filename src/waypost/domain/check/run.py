@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from waypost.domain.answers import Ask, Status
+from waypost.domain.answers import Outside, Status
 from waypost.domain.check import dkim, dmarc, extras, mx, spf
 from waypost.domain.check.source import Source, guess
 from waypost.domain.dmarc.walk import walk
@@ -43,7 +43,7 @@ class Report(msgspec.Struct, frozen=True):
         return self.status is not Grade.ERROR
 
 
-def check(ask: Ask, question: Question) -> Report:
+def check(ask: Outside, question: Question) -> Report:
     """Everything of section 10 of the contract."""
     domain = question.domain
     exchange = ask.ask(domain, "MX")
@@ -64,7 +64,7 @@ def check(ask: Ask, question: Question) -> Report:
         passes = by_spf.passes.get(source.host)
         findings.append(dmarc.alignment(walked, source, passes, by_dkim.usable))
     findings.append(mx.check(ask, domain, exchange, sources))
-    findings += [extras.mta_sts(ask, domain), extras.tls_rpt(ask, domain)]
+    findings += [extras.mta_sts(ask, domain, exchange), extras.tls_rpt(ask, domain)]
     if question.blocklists:
         findings.append(extras.blocklists(ask, domain, sources))
     return Report(domain, tuple(findings), guessed)

@@ -31,10 +31,10 @@ from waypost.desk.access.tokens import Holder
 from waypost.desk.connection.pace import TooManyTests
 from waypost.desk.connection.vault import DeskVault
 from waypost.desk.connection.views import TestFailed
+from waypost.desk.domains.check import asking
 from waypost.desk.office import Desk, Hand
 from waypost.desk.send.again import NotAccepted
 from waypost.desk.view.message import BodyGone
-from waypost.domain.resolver import Dns
 from waypost.intake.accept import AWAY
 from waypost.intake.http import answer
 from waypost.intake.http.body import take
@@ -83,7 +83,8 @@ def handlers(ready: Ready, desk: Desk, config: Config) -> list[ASGIRouteHandler]
     guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
     tokens = Tokens(DeskVault(desk), desk.clock)
     setup = Setup(config.hostname, guard, desk.clock, tokens=tokens)
-    means = Means(setup, DnsLookup(config.dns.servers), Dns(desk.clock, config.dns.servers), config)
+    servers = config.dns.servers
+    means = Means(setup, DnsLookup(servers), asking(desk.clock, servers), config)
     manager = _Manager(ready, desk, means)
 
     @asgi(ROOT, is_mount=True)

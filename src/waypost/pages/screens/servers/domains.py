@@ -10,7 +10,6 @@ from litestar.handlers import HTTPRouteHandler
 from waypost.core.errors import UsageError
 from waypost.desk import senders
 from waypost.desk.domains import check as deeds
-from waypost.domain.resolver import Dns
 from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.failing import sentence
 from waypost.pages.frame.frame import Frame
@@ -48,7 +47,7 @@ class Domains:
         config = self._frame.config
         selectors = tuple(ask.query.get("selector", "").replace(",", " ").split())
         asked = deeds.Asked(account=ask.account, selectors=selectors)
-        resolver = Dns(ask.desk.clock, config.dns.servers).resolver()
+        resolver = deeds.asking(ask.desk.clock, config.dns.servers).resolver()
         try:
             found = deeds.check(ask.desk, resolver, ask.query.get("domain", ""), asked)
         except UsageError as wrong:
