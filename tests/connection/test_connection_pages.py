@@ -46,7 +46,7 @@ def test_a_presets_page_says_what_it_sets(preset: Preset) -> None:
     for heading in ("## At the provider", "## Connect", "## What goes wrong"):
         assert heading in text
     assert any("add" in words and "upstream" in words for words in commands(text))
-    if "xoauth2" in preset.logins and preset.name != "yahoo":
+    if "xoauth2" in preset.logins:
         assert "xoauth2.md" in text
         assert any(words[:2] == ["upstream", "connect"] for words in commands(text))
 

@@ -274,7 +274,7 @@ TABLE: list[tuple[Play, dict[str, Any], str, str, str]] = [
         {"preset": "yahoo"},
         AUTH,
         "login",
-        "blocked this login",
+        "wants an app password",
     ),
     (login("535 Incorrect authentication data"), {"preset": "cpanel"}, AUTH, "login", "password"),
     (login("535 5.7.8 Error: authentication failed: UGFzc3dvcmQ6"), {}, AUTH, "login", "password"),

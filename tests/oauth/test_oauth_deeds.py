@@ -133,6 +133,22 @@ def test_only_the_operator_names_servers(desk: Desk, tokens: TokenServer) -> Non
             connect.begin(desk, "up", wrong, client(tokens))
 
 
+def test_yahoos_own_servers_are_known(desk: Desk) -> None:
+    fields = Fields(form=Form(preset="yahoo"), login="xoauth2", sender="me@yahoo.com")
+    upstreams.add(desk, "hers", fields, account="acme")
+    app = Client(client_id="app-1", client_secret=Secret("s"))
+    begun = connect.begin(desk, "hers", "https://localhost/", app, account="acme")
+    where = urlsplit(begun.url)
+    assert f"{where.scheme}://{where.netloc}{where.path}" == (
+        "https://api.login.yahoo.com/oauth2/request_auth"
+    )
+    asked = parse_qs(where.query)
+    assert (asked["scope"], asked["code_challenge_method"]) == (["mail-w"], ["S256"])
+    assert asked["login_hint"] == ["me@yahoo.com"]
+    with pytest.raises(UsageError, match="Yahoo gives no tokens for client credentials"):
+        connect.by_client(desk, "hers", app, account="acme")
+
+
 def test_a_code_without_its_verifier_is_worth_nothing(desk: Desk, tokens: TokenServer) -> None:
     """PKCE: what was asked for by another's challenge is not given."""
     begun = connect.begin(desk, "up", BACK, client(tokens))

@@ -243,6 +243,31 @@ def test_every_preset_is_whole_and_has_a_source(preset: presets.Preset) -> None:
             assert settings.host(made) == made
             if "{domain}" not in preset.host:
                 assert presets.for_host(made) is not None
+    for host in preset.hosts():
+        assert settings.host(host) == host
+        assert presets.for_host(host, "gmail.com") is preset or preset.name == "google-workspace"
+
+
+@pytest.mark.parametrize(
+    ("host", "preset", "include"),
+    [
+        ("smtp.ionos.com", "ionos", "_spf-us.ionos.com"),
+        ("smtp.ionos.de", "ionos", "_spf-eu.ionos.com"),
+        ("smtp.ionos.co.uk", "ionos", "_spf-eu.ionos.com"),
+        ("smtppro.zoho.eu", "zoho", "zohomail.eu"),
+        ("smtp.zohocloud.ca", "zoho", "zohocloud.ca"),
+        ("email-smtp.eu-west-1.amazonaws.com", "ses", "amazonses.com"),
+        ("smtp.eu.mailgun.org", "mailgun", "mailgun.org"),
+        ("smtp.mail.ovh.ca", "ovh", "mx.ovh.com"),
+        ("smtp.eu.sendgrid.net", "sendgrid", "sendgrid.net"),
+    ],
+)
+def test_a_host_tells_its_provider_and_what_to_include(
+    host: str, preset: str, include: str
+) -> None:
+    found = presets.for_host(host)
+    assert found is not None
+    assert (found.name, found.spf_for(host)) == (preset, include)
 
 
 def test_the_nearest_preset_is_named() -> None:

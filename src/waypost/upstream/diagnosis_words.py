@@ -201,6 +201,7 @@ _APP_PASSWORD = Advice(
     (
         "two-step login is on, so that the account's own password does not work here",
         "the app password was typed wrongly or has been revoked",
+        "too many wrong passwords were tried: then the right one is refused too, for some hours",
     ),
     "Make an app password in the security settings of the account and use it as the password.",
 )
@@ -275,13 +276,14 @@ NO_LOGIN = Advice(
 LOGINS = tuple(
     (re.compile(pattern, re.IGNORECASE), advice)
     for pattern, advice in (
-        # google: support.google.com/a/answer/3726730; yahoo: help.yahoo.com SLN4075
-        (r"application-specific password|app(-specific)? password", _APP_PASSWORD),
+        # google: support.google.com/a/answer/3726730. Yahoo's AUTH005 speaks of too many tries, and
+        # is its answer to the first one with the account's own password: help.yahoo.com SLN15241
+        (r"application-specific password|app(-specific)? password|#AUTH005", _APP_PASSWORD),
         # microsoft: aka.ms/smtp_auth_disabled and "5.7.139"
         (r"SmtpClientAuthentication is disabled|smtp_auth_disabled", _SWITCHED_OFF),
         (r"security defaults|did not meet the criteria|conditional access", _SWITCHED_OFF),
         (r"basic authentication is (disabled|not supported)|\b5\.7\.30\b", _NO_PASSWORDS),
-        # google 534 5.7.14; zoho "Access Restricted"; yahoo AUTH005
+        # google 534 5.7.14; zoho "Access Restricted"
         (r"log ?in (via|with) your (web )?browser|web login required|\b534\b", _BLOCKED),
         (
             r"too many (bad|failed|invalid|wrong)|(account|user|login) .{0,20}(locked|blocked|"

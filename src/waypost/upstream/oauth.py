@@ -39,7 +39,8 @@ class Kind(enum.StrEnum):
 
 class Provider(msgspec.Struct, frozen=True):
     """Where a provider's consents and tokens are. URLs may hold {tenant}. `loopback`: the host of a
-    redirect to this machine, as the provider wants it. `extra` goes with the authorization URL."""
+    redirect to this machine, as the provider wants it. `extra` goes with the authorization URL.
+    `client_scope` empty: it gives no tokens to an application without a person's consent."""
 
     name: str
     title: str
@@ -84,6 +85,21 @@ PROVIDERS = MappingProxyType(
             presets=("microsoft365", "outlook"),
             source="https://learn.microsoft.com/exchange/client-developer/legacy-protocols/"
             "how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth",
+        ),
+        # The URLs are Yahoo's; the scope, which its guide leaves to those whose application it has
+        # let send mail, is the one that mail programs ask for.
+        "yahoo": Provider(
+            name="yahoo",
+            title="Yahoo",
+            authorize_url="https://api.login.yahoo.com/oauth2/request_auth",
+            token_url="https://api.login.yahoo.com/oauth2/get_token",
+            scope="mail-w",
+            client_scope="",
+            loopback="localhost",
+            extra=(),
+            tenant="",
+            presets=("yahoo",),
+            source="https://developer.yahoo.com/oauth2/guide/flows_authcode/",
         ),
     }
 )

@@ -22,9 +22,11 @@ PASSWORD_OR_OAUTH = ("plain", "login", "xoauth2")
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """One provider. `host` may hold {region} (the first of `regions` unless said) or {domain}, the
-    sender's; empty: the person names it. `mx`: ends of the MX names of domains that it hosts.
+    sender's; empty: the person names it. `also`: its other hosts, with {region} too. `mx`: ends of
+    the MX names of domains that it hosts.
 
-    What DNS says of it: `spf`, the domain to include ({region} as above); `dkim_selectors`, where
+    What DNS says of it: `spf`, the domain to include ({region} as above), and `spf_at`, another one
+    for hosts with this end; `dkim_selectors`, where
     its keys usually stand; `dkim_cnames`, what stands there as a CNAME, where that is known without
     asking the provider; `dkim_where`, the place that shows it. `signs_as`: the domain of its
     signatures where that is never the sender's. `envelope`: the domain that it puts into MAIL FROM
@@ -40,9 +42,11 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     logins: tuple[str, ...] = PASSWORD
     limits: Limits = Limits()
     regions: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     username: str = "the whole email address"
     hints: tuple[str, ...] = ()
     spf: str = ""
+    spf_at: tuple[tuple[str, str], ...] = ()
     dkim_selectors: tuple[str, ...] = ()
     dkim_cnames: tuple[tuple[str, str], ...] = ()
     dkim_where: str = ""
@@ -62,13 +66,21 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
 
     def spf_for(self, host: str) -> str:
         """The domain to include for mail that goes out through `host`; "" where none is known."""
-        if "{region}" not in self.spf:
-            return self.spf
+        for end, domain in self.spf_at:
+            if host.endswith(end):
+                return domain
         for region in self.regions:
             known = self.host.format(region=region, domain="").partition(".")[2]
             if host.endswith(f".{known}"):  # the preset's host there, or another beside it
                 return self.spf.format(region=region)
-        return self.spf.format(region=self.regions[0])
+        return self.spf.format(region=(self.regions or ("",))[0])
+
+    def hosts(self) -> frozenset[str]:
+        """Every host that is known to be the provider's; none that lie in the sender's domain."""
+        names = (self.host, *self.also)
+        regions = self.regions or ("",)
+        made = (name.format(region=r, domain="") for name in names for r in regions)
+        return frozenset(host for host in made if host and not host.endswith("."))
 
 
 _APP_PASSWORD_GOOGLE = (
@@ -119,6 +131,7 @@ _ALL = (
         name="google-workspace",
         title="Google Workspace",
         host="smtp.gmail.com",
+        also=("smtp.googlemail.com",),
         logins=PASSWORD_OR_OAUTH,
         limits=Limits(connections=10, recipients=100, daily_cap=2000),
         hints=(_APP_PASSWORD_GOOGLE, "the sender must be the account or one of its aliases"),
@@ -159,12 +172,16 @@ _ALL = (
         title="Outlook.com",
         host="smtp-mail.outlook.com",
         logins=("xoauth2",),
+        # Published for subscribers alone (5,000): what others see is 300, of a new account less.
         limits=Limits(connections=3, per_minute=30, recipients=100, daily_cap=300),
-        hints=("password logins are switched off: XOAUTH2 only",),
+        hints=(
+            "password logins are switched off: XOAUTH2 only",
+            "subscribers of Microsoft 365 may send to 5,000 a day: set the daily cap accordingly",
+        ),
         spf="spf.protection.outlook.com",
         mx=("olc.protection.outlook.com",),
         signs_as="outlook.com",
-        source="https://support.microsoft.com/office/d088b986-291d-42b8-9564-9c414e2aa040",
+        source="https://support.microsoft.com/office/279ee200-594c-40f0-9ec8-bb6af7735c2e",
     ),
     Preset(
         name="zoho",
@@ -174,14 +191,17 @@ _ALL = (
         encryption=TLS,
         limits=Limits(connections=5),
         regions=("com", "eu", "in", "com.au", "com.cn", "jp", "sa"),
+        also=("smtppro.zoho.{region}", "smtp.zohocloud.ca", "smtppro.zohocloud.ca"),
         hints=(
             "with two-factor login make an app password at https://accounts.zoho.com, Security",
             "turn on SMTP access in the settings of the mailbox",
-            "organisations with their own domain may have to use host smtppro.zoho.com",
+            "paid organisations with their own domain use host smtppro.zoho.com (of their region)",
+            "accounts in Canada use host smtp.zohocloud.ca",
         ),
         spf="zohomail.{region}",
+        spf_at=((".zohocloud.ca", "zohocloud.ca"),),
         dkim_selectors=("zmail", "zoho"),
-        mx=("zoho.com", "zoho.eu", "zoho.in", "zoho.com.au", "zoho.jp", "zohomail.com"),
+        mx=("zoho.com", "zoho.eu", "zoho.in", "zoho.com.au", "zoho.jp", "zohomail.com", "zoho.sa"),
         dkim_where="Zoho Mail admin console, Domains, Email configuration, DKIM",
         mx_record="10 mx.zoho.com",
         source="https://www.zoho.com/mail/help/zoho-smtp.html",
@@ -212,7 +232,8 @@ _ALL = (
         port=465,
         encryption=TLS,
         logins=PASSWORD_OR_OAUTH,
-        limits=Limits(connections=5, daily_cap=500),
+        # "limited to 500 per day", "at most, 100 recipients": help.yahoo.com SLN17518
+        limits=Limits(connections=5, recipients=100, daily_cap=500),
         hints=("make an app password: Account security, Generate app password",),
         mx=("yahoodns.net",),
         signs_as="yahoo.com",
@@ -271,6 +292,7 @@ _ALL = (
         name="sendgrid",
         title="SendGrid",
         host="smtp.sendgrid.net",
+        also=("smtp.eu.sendgrid.net",),
         username="the word apikey",
         hints=("the user name is the word apikey, the password is an API key with Mail Send",),
         spf="sendgrid.net",
@@ -332,7 +354,11 @@ _ALL = (
         port=465,
         encryption=TLS,
         limits=Limits(connections=5),
-        hints=("an account may send about 200 messages an hour",),
+        also=("smtp.mail.ovh.net", "smtp.mail.ovh.ca"),
+        hints=(
+            "an account may send about 200 messages an hour",
+            "accounts in America and Asia use host smtp.mail.ovh.ca",
+        ),
         spf="mx.ovh.com",
         mx=("ovh.net",),
         dkim_where="OVHcloud, Web Cloud, Emails, the domain, DKIM",
@@ -346,7 +372,8 @@ _ALL = (
         encryption=TLS,
         limits=Limits(connections=5),
         regions=("com", "de", "co.uk", "fr", "es", "it"),
-        spf="_spf-us.ionos.com",
+        spf="_spf-eu.ionos.com",
+        spf_at=((".ionos.com", "_spf-us.ionos.com"),),
         dkim_selectors=("s1-ionos", "s2-ionos"),
         mx=("ionos.com", "ionos.de", "kundenserver.de", "1and1.com"),
         dkim_cnames=(
@@ -416,9 +443,6 @@ def for_host(host: str, domain: str = "") -> Preset | None:
     if host == "smtp.gmail.com" and domain not in ("gmail.com", "googlemail.com"):
         return PRESETS["google-workspace"]
     for preset in _ALL:
-        if preset.regions:
-            if host in {preset.host.format(region=region) for region in preset.regions}:
-                return preset
-        elif host and host == preset.host:
+        if host in preset.hosts():
             return preset
     return None

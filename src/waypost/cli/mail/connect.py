@@ -26,7 +26,7 @@ _OPTIONS = (
         "--client-secret-file", "secret", type=PasswordFile(), help="- is standard input."
     ),
     click.option("--tenant", default="", metavar="NAME", help="Microsoft: the organisation."),
-    click.option("--provider", type=click.Choice(["google", "microsoft"]), default=None),
+    click.option("--provider", type=click.Choice(["google", "microsoft", "yahoo"]), default=None),
     click.option("--client-credentials", is_flag=True, help="The application's own right."),
     click.option(
         "--service-account", metavar="FILE", default=None, help="Google: the account's JSON key."

@@ -39,8 +39,8 @@ CLIENT_CHARACTERS = 512
 class Client(msgspec.Struct, frozen=True, kw_only=True):
     """The application that is registered with the provider. Empty: the provider's usual.
 
-    `provider`: google or microsoft, where the preset does not tell. `trusted`: the operator says
-    this, and may name other servers than the provider's: this machine will speak to them.
+    `provider`: google, microsoft or yahoo, where the preset does not tell. `trusted`: the operator
+    says this, and may name other servers than the provider's: this machine will speak to them.
     """
 
     client_id: str = ""
@@ -277,7 +277,14 @@ def _provider(row: UpstreamRow, client: Client) -> Provider:
 
 
 def _scope(provider: Provider, kind: Kind) -> str:
-    return provider.client_scope if kind is Kind.CLIENT else provider.scope
+    if kind is not Kind.CLIENT:
+        return provider.scope
+    if not provider.client_scope and provider is not oauth.CUSTOM:
+        raise UsageError(
+            f"{provider.title} gives no tokens for client credentials: connect with a consent",
+            "client_secret",
+        )
+    return provider.client_scope
 
 
 def _usual(client: Client, usual: bool) -> None:
