@@ -67,6 +67,9 @@ PARAMETERS = MappingProxyType(
         "id": "The id of a message",
     }
 )
+FORMATS = MappingProxyType(
+    {**dict.fromkeys(("address", "email", "from", "to"), "email"), "domain": "hostname"}
+)
 _AN_ACCOUNT = "The name of an account"
 
 
@@ -148,6 +151,8 @@ def _parameter(name: str) -> dict[str, Any]:
 
 def _said(name: str, where: str, text: str) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
+    if name in FORMATS:
+        schema["format"] = FORMATS[name]
     if where == "path":
         schema["minLength"] = 1
     return {
