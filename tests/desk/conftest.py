@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from waypost.desk import accounts, upstreams
 from waypost.desk.connection.edits import Fields
 from waypost.desk.office import Desk
 from waypost.store.connect import connect, transaction
+from waypost.store.several.begun import Begun
 from waypost.upstream.settings import Form
 
 NOW_MS = 1_790_000_000_000
@@ -53,6 +54,7 @@ class Mail:
         self.data = data
         self.clock = clock
         self._made = 0
+        self.wire: Begun | None = None
 
     def sql(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Runs anything, in a transaction of its own."""
@@ -129,8 +131,13 @@ class Mail:
             db.close()
         return number
 
-    def claim(self, number: int) -> None:
+    def claim(self, number: int, *, begun: bool = True) -> None:
+        """As a worker that lives; it is on the wire then, or (not `begun`) about to be."""
         self.sql("UPDATE queue SET claim = 1 WHERE message_id = ?", (number,))
+        if self.wire is None:
+            self.wire = Begun(self.data, 0, lambda: 0)
+            self.wire.open_up()
+        assert not begun or self.wire.begin(number, set(), lambda: True)
 
     def end(self, number: int, states: Sequence[int], at_ms: int | None = None) -> None:
         """Ends every recipient: 1 sent, 2 failed (refunded)."""
@@ -200,7 +207,7 @@ def desk(tmp_path: Path, clock: StandingClock) -> Desk:
 
 
 @pytest.fixture
-def mail(desk: Desk, clock: StandingClock) -> Mail:
+def mail(desk: Desk, clock: StandingClock) -> Iterator[Mail]:
     """An account `acme` with 100 credits, and an upstream `main` with the global sender
     noreply@.
     """
@@ -211,4 +218,7 @@ def mail(desk: Desk, clock: StandingClock) -> Mail:
         "main",
         Fields(form=form, password=Secret("sesame77"), sender="noreply@example.com"),
     )
-    return Mail(desk.data, clock)
+    made = Mail(desk.data, clock)
+    yield made
+    if made.wire is not None:
+        made.wire.close()

@@ -23,14 +23,21 @@ def test_lines_of_upstreams(tmp_path: Path) -> None:
         house.clock.ms += 5
         for account_id in (1, 2, 2):
             await store.commit(house.acceptance(account_id=account_id))
-        assert len(await store.claim(Lane(1, 2, 0), house.clock.ms, 1)) == 1
+        await store.adopt(house.clock.ms)
+        both = await store.claim(Lane(1, 2, 0), house.clock.ms, 2)
+        assert store.begin(both[0])
         db = connect(house.data, readonly=True)
         try:
-            (line,) = waiting.lines(Look(db), None)
-            assert (line.upstream, line.queued, line.on_wire) == ("main", 4, 1)
+            look = Look(db)
+            (line,) = waiting.lines(look, None)
+            assert (line.upstream, line.queued) == ("main", 4)
             assert (line.oldest, line.due, line.held) == (first.id, NOW_MS, "")
-            (line,) = waiting.lines(Look(db), 2)
-            assert (line.queued, line.on_wire, line.due) == (2, 1, NOW_MS + 5)
+            (line,) = waiting.lines(look, 2)
+            assert (line.queued, line.due) == (2, None)
+            claims = waiting.claimed(look, account_id=2)
+            assert {row.message_id for row in claims} == {parcel.id for parcel in both}
+            assert waiting.on_wire(look, claims) == {both[0].id}
+            assert waiting.claimed(look, account_id=1) == []
         finally:
             db.close()
 

@@ -77,6 +77,8 @@ class FakeStore:
         self.no_tries: dict[int, tuple[str, int]] = {}
         self.claims: list[tuple[int, int]] = []
         self.doubly: list[int] = []
+        self.begun: list[int] = []
+        self.cancelled: set[int] = set()
         self._facts: Directory | None = None
         self._taker: Taker | None = None
         self._next = 0
@@ -235,6 +237,10 @@ class FakeStore:
             self.claimed[parcel.id] = parcel
         self.claims.append((lane.account_id, len(due)))
         return due
+
+    def begin(self, parcel: Parcel) -> bool:
+        self.begun.append(parcel.id)
+        return parcel.id not in self.cancelled
 
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
         parcel = attempt.parcel

@@ -27,7 +27,7 @@ from waypost.desk.views import (
     iso,
     iso_or_none,
 )
-from waypost.store.read import log, people
+from waypost.store.read import log, people, waiting
 from waypost.store.read.book import Look
 from waypost.store.read.rows import (
     AttemptRow,
@@ -40,6 +40,7 @@ from waypost.store.read.rows import (
 
 LIMIT = 100
 ACCOUNT_DISABLED = "the account is disabled"
+FREE_CONNECTION = "waiting for a free connection"
 """How many a list holds unless said."""
 
 
@@ -154,7 +155,11 @@ def view(look: Look, row: MessageRow) -> MessageView:
     )
     wait = log.wait(look, row.id)
     sender = people.sender_by_id(look, row.sender_id)
-    reason, next_at = ("", None) if wait is None else _waits(look, wait, sender)
+    claimed = row.queued > 0 and wait is None
+    flying = claimed and bool(waiting.on_wire(look, waiting.claimed(look, message_id=row.id)))
+    reason, next_at = (FREE_CONNECTION if claimed and not flying else "", None)
+    if wait is not None:
+        reason, next_at = _waits(look, wait, sender)
     return MessageView(
         id=ident.show(row.id),
         status=row.status,
@@ -174,7 +179,7 @@ def view(look: Look, row: MessageRow) -> MessageView:
         refunded=row.refunded,
         next_at=None if next_at is None else iso(next_at),
         reason=reason,
-        on_wire=row.queued > 0 and wait is None,
+        on_wire=flying,
         body_kept=log.body_kept(look, row.id),
         transcripts=tuple(_transcript(attempt) for attempt in tries if attempt.transcript),
         ledger=tuple(ledger_line(entry) for entry in log.lines(look, row)),

@@ -1,10 +1,13 @@
 """The queue: what waits for which upstream; retry, cancel, and the end of mail whose sender goes.
 
-What is on the wire is left alone. An end is refunded in its own transaction. Many messages are
-ended in several transactions, so that no relay waits for long. Knows nothing of schedules.
+What is on the wire is left alone; what a worker has claimed and not begun is taken back. An end is
+refunded in its own transaction. Many messages are ended in several transactions, so that no relay
+waits for long. Knows nothing of schedules.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from waypost.core import ident
 from waypost.core.errors import NotFound, WrongState
@@ -16,7 +19,8 @@ from waypost.desk.views import MessageView, QueueChange, QueueLine, iso
 from waypost.store.manage import rows
 from waypost.store.read import log, people, waiting
 from waypost.store.read.book import Look
-from waypost.store.read.rows import MessageRow, QueueRow
+from waypost.store.read.rows import ClaimRow, MessageRow, QueueRow
+from waypost.store.several.begun import Recall
 from waypost.store.sqlite.ending import Keep, end_recipients
 
 STEP_MESSAGES = 200
@@ -28,7 +32,15 @@ def show(desk: Desk, *, account: str | None = None) -> list[QueueLine]:
     """A line for every upstream that mail waits for, and (for the operator) that is in trouble."""
     with desk.reading() as look:
         owner = asker(look, account)
-        return [_line(look, row, owner) for row in waiting.lines(look, owner)]
+        found = waiting.lines(look, owner)
+        claims = waiting.claimed(look, account_id=owner)
+        flying = waiting.on_wire(look, claims)
+        senders = Counter(row.sender_id for row in claims if row.message_id in flying)
+        wire: Counter[int] = Counter()
+        for sender_id, count in senders.items():
+            sender = people.sender_by_id(look, sender_id)
+            wire[sender.upstream_id if sender else 0] += count
+        return [_line(look, row, owner, wire[row.upstream_id]) for row in found]
 
 
 def retry(desk: Desk, message: str, *, account: str | None = None) -> MessageView:
@@ -73,7 +85,8 @@ def retry_all(
             if senders:
                 moved = rows.due_now(look, senders, now)
                 messages, recipients = messages + moved[0], recipients + moved[1]
-                wire += waiting.on_wire(look, senders)
+                claims = waiting.claimed(look, sender_ids=senders)
+                wire += len(waiting.on_wire(look, claims))
         return QueueChange(messages=messages, recipients=recipients, on_wire=wire)
 
 
@@ -82,13 +95,13 @@ def cancel(desk: Desk, message: str, *, account: str | None = None) -> MessageVi
 
     Raises `NotFound`, or `WrongState` for a message that has ended or is on the wire.
     """
-    with desk.writing() as look:
+    with Recall(desk.data) as recall, desk.writing() as look:
         row = logs.found(look, message, account)
         if not row.queued:
             raise WrongState(
                 f"the message has ended ({row.status}): nothing of it can be cancelled"
             )
-        if log.wait(look, row.id) is None:
+        if log.wait(look, row.id) is None and not _recalled(look, recall, row.id):
             raise WrongState("the message is being sent at this moment: it cannot be cancelled")
         _, gone = _end(look, desk, row.id, State.CANCELLED, TEXT_CANCELLED)
         done = logs.view(look, _again(look, row))
@@ -101,14 +114,14 @@ def cancel_key(desk: Desk, key_id: int, *, account: str | None = None) -> QueueC
     below, messages, recipients, wire = NEWEST, 0, 0, 0
     while True:
         gone: list[str] = []
-        with desk.writing() as look:
+        with Recall(desk.data) as recall, desk.writing() as look:
             owner = asker(look, account)
             account_id = people.key_owner(look, number_of(key_id, "key"))
             if account_id is None or owner not in (None, account_id):
                 raise NotFound(f"there is no key {key_id}")
             batch = waiting.of_key(look, account_id, key_id, below, STEP_MESSAGES)
             for message_id, claimed in batch:
-                if claimed:
+                if claimed and not _recalled(look, recall, message_id):
                     wire += 1
                     continue
                 ended, files = _end(look, desk, message_id, State.CANCELLED, TEXT_CANCELLED)
@@ -127,16 +140,18 @@ def cancel_sender(desk: Desk, address: str, *, account: str | None = None) -> Qu
     messages = recipients = 0
     while True:
         gone: list[str] = []
-        with desk.writing() as look:
+        with Recall(desk.data) as recall, desk.writing() as look:
             account_id = None if account is None else account_of(look, account).id
             senders = people.senders_by_key(look, key, account_id)
             if not senders:
                 raise NotFound(f"there is no sender {address}")
+            claims = waiting.claimed(look, sender_ids=senders, account_id=account_id)
+            back = [row.message_id for row in _taken_back(look, recall, claims)]
             batch = waiting.of_senders(look, senders, account_id, STEP_MESSAGES)
-            for row in batch:
-                ended, files = _end(look, desk, row.message_id, State.CANCELLED, TEXT_CANCELLED)
+            for message_id in dict.fromkeys([*back, *(row.message_id for row in batch)]):
+                ended, files = _end(look, desk, message_id, State.CANCELLED, TEXT_CANCELLED)
                 messages, recipients, gone = messages + 1, recipients + ended, gone + files
-            wire = waiting.on_wire(look, senders, account_id)
+            wire = len(claims) - len(back)
         desk.unlink(gone)
         if len(batch) < STEP_MESSAGES:
             return QueueChange(messages=messages, recipients=recipients, on_wire=wire)
@@ -146,13 +161,17 @@ def emptied(desk: Desk, sender_ids: list[int], reason: str) -> None:
     """Fails and refunds what waits of these senders, step by step, but for the last step."""
     while sender_ids:
         gone: list[str] = []
-        with desk.writing() as look:
+        with Recall(desk.data) as recall, desk.writing() as look:
+            claims = waiting.claimed(look, sender_ids=sender_ids)
+            back = [row.message_id for row in _taken_back(look, recall, claims)]
             batch = waiting.of_senders(look, sender_ids, None, STEP_MESSAGES)
-            if len(batch) < STEP_MESSAGES:
-                return
-            for row in batch:
-                gone += _failed(look, desk, row.message_id, reason)
+            more = len(batch) == STEP_MESSAGES
+            ending = [*back, *(row.message_id for row in batch if more)]
+            for message_id in dict.fromkeys(ending):
+                gone += _failed(look, desk, message_id, reason)
         desk.unlink(gone)
+        if not more:
+            return
 
 
 def last_of(look: Look, desk: Desk, sender_ids: list[int], reason: str, *, fail: bool) -> list[str]:
@@ -160,7 +179,7 @@ def last_of(look: Look, desk: Desk, sender_ids: list[int], reason: str, *, fail:
 
     Raises `WrongState` for mail on the wire, and without `fail` for any mail.
     """
-    wire = waiting.on_wire(look, sender_ids)
+    wire = waiting.claimed(look, sender_ids=sender_ids)
     if fail and not wire:
         batch = waiting.of_senders(look, sender_ids, None, STEP_MESSAGES) if sender_ids else []
         gone: list[str] = []
@@ -173,6 +192,20 @@ def last_of(look: Look, desk: Desk, sender_ids: list[int], reason: str, *, fail:
     if fail:
         raise WrongState("mail of it is being sent at this moment: try again shortly")
     raise WrongState("mail of it is queued: wait, cancel it, or use --fail to fail and refund it")
+
+
+def _recalled(look: Look, recall: Recall, message_id: int) -> bool:
+    """Whether a message that a worker has claimed was taken back from it."""
+    return bool(_taken_back(look, recall, waiting.claimed(look, message_id=message_id)))
+
+
+def _taken_back(look: Look, recall: Recall, claims: list[ClaimRow]) -> list[ClaimRow]:
+    """Those that are nobody's now. They are to be ended in this transaction: a worker still has
+    them at hand, and may not find them claimable again."""
+    back = [row for row in claims if recall.take(row.message_id, row.claim)]
+    for row in back:
+        rows.unclaim(look, row)
+    return back
 
 
 def _failed(look: Look, desk: Desk, message_id: int, reason: str) -> list[str]:
@@ -218,7 +251,7 @@ def _again(look: Look, row: MessageRow) -> MessageRow:
     return log.message(look, row.id, None) or row
 
 
-def _line(look: Look, row: QueueRow, owner: int | None) -> QueueLine:
+def _line(look: Look, row: QueueRow, owner: int | None, on_wire: int) -> QueueLine:
     due = row.due
     if row.state == "paused" or row.held:
         due = None
@@ -228,7 +261,7 @@ def _line(look: Look, row: QueueRow, owner: int | None) -> QueueLine:
         upstream=row.upstream,
         account=row.account,
         queued=row.queued,
-        on_wire=row.on_wire,
+        on_wire=on_wire,
         oldest_at=None if row.oldest is None else iso(ident.milliseconds(row.oldest)),
         next_at=None if due is None else iso(due),
         state=row.state,

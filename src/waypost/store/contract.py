@@ -136,6 +136,13 @@ class RelayStore(Protocol):
         for an hour, with an event: neither stands in the way of what is behind it.
         """
 
+    def begin(self, parcel: Parcel) -> bool:
+        """A claimed message is about to be put on the wire: from now on, until it is recorded or
+        released, nobody can cancel it. False: it was cancelled, or is being; it is to be released.
+
+        Until then whoever cancels it may take the claim away. Never waits.
+        """
+
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
         """Outcomes, refunds, events and the queue row in one transaction; done when it is on disk.
 

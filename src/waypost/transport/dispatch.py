@@ -213,7 +213,7 @@ class Dispatcher:
         try:
             self._refresh()
         except StoreAway:
-            return True  # what was known when it was claimed holds on
+            return self._store.begin(parcel)  # what was known when it was claimed holds on
         assert self._facts is not None
         sender = self._facts.senders.get(parcel.sender_id)
         account = self._facts.accounts.get(parcel.account_id)
@@ -222,14 +222,14 @@ class Dispatcher:
         if self._holds.bars(sender, parcel):
             return False
         if sender.upstream_id == upstream_id:
-            return True
+            return self._store.begin(parcel)
         if parcel.place is None or not parcel.place.holds(upstream_id, self._clock.wall_ms()):
             return False
         # What was claimed for the fallback goes there, though the first works again by now.
         first, second = (self._couriers.get(ident) for ident in (sender.upstream_id, upstream_id))
         if first is None or second is None or first.upstream.fallback_id != upstream_id:
             return False
-        return self._failover.may(sender.id, second.upstream)
+        return self._failover.may(sender.id, second.upstream) and self._store.begin(parcel)
 
     def hold(self, parcel: Parcel, known: Trouble, upstream: Upstream) -> None:
         self._holds.over(parcel)

@@ -12,11 +12,11 @@ from waypost.core import ident
 from waypost.core.errors import WrongState
 from waypost.core.lifecycle import State
 from waypost.desk.accounts import line as ledger_line
-from waypost.desk.logs import found
+from waypost.desk.logs import FREE_CONNECTION, found
 from waypost.desk.office import Desk
 from waypost.desk.views import LedgerView, View, iso, iso_or_none
 from waypost.policy import preview
-from waypost.store.read import log, people
+from waypost.store.read import log, people, waiting
 from waypost.store.read.book import Look
 from waypost.store.read.rows import AttemptRow, MessageRow, RecipientRow
 from waypost.store.read.screens import message as parts
@@ -121,15 +121,17 @@ def show(desk: Desk, message: str, *, account: str | None, above: int = 0) -> St
     with desk.reading() as look:
         row = found(look, message, account)
         wait = log.wait(look, row.id)
+        claims = waiting.claimed(look, message_id=row.id) if row.queued and wait is None else []
+        on_wire = bool(waiting.on_wire(look, claims))
         tries = parts.attempts(look, row.id)
         persons = parts.recipients(look, row.id, above)
         lines = tuple(ledger_line(entry) for entry in parts.ledger(look, row))
         body = parts.body(look, desk.data, row.id, HEAD_OCTETS)
         sender = people.sender_by_id(look, row.sender_id)
         key_name = parts.key_name(look, row.key_id) if row.key_id is not None else ""
-    on_wire = row.queued > 0 and wait is None
+    claimed = row.queued > 0 and wait is None
     next_at = iso(wait.due) if wait else None
-    reason = wait.reason if wait else ""
+    reason = wait.reason if wait else FREE_CONNECTION if claimed and not on_wire else ""
     more = bool(persons) and persons[-1].number < row.recipients
     return StoryView(
         id=ident.show(row.id),

@@ -8,6 +8,7 @@ come in.
 from __future__ import annotations
 
 from waypost.store.read.book import Look, Value
+from waypost.store.read.rows import ClaimRow
 from waypost.store.sqlite import caps
 
 
@@ -169,6 +170,15 @@ def message_due_now(look: Look, message_id: int, now_ms: int) -> None:
     look.run(
         "UPDATE queue SET due = ? WHERE message_id = ? AND claim = 0 AND due > ?",
         (now_ms, message_id, now_ms),
+    )
+
+
+def unclaim(look: Look, row: ClaimRow) -> None:
+    """The message is nobody's any more."""
+    look.run(
+        "UPDATE queue SET claim = 0 WHERE claim = ? AND sender_id = ? AND account_id = ?"
+        " AND due = ? AND message_id = ?",
+        (row.claim, row.sender_id, row.account_id, row.due, row.message_id),
     )
 
 

@@ -174,6 +174,16 @@ class EventRow(msgspec.Struct, frozen=True):
     sender: str | None
 
 
+class ClaimRow(msgspec.Struct, frozen=True):
+    """The whole key of a queue row that a worker has claimed."""
+
+    claim: int
+    sender_id: int
+    account_id: int
+    due: int
+    message_id: int
+
+
 class QueueRow(msgspec.Struct, frozen=True):
     """What waits for one upstream; `oldest` is the least message id, `due` the least of the
     unclaimed.
@@ -183,7 +193,6 @@ class QueueRow(msgspec.Struct, frozen=True):
     upstream: str
     account: str | None
     queued: int
-    on_wire: int
     oldest: int | None
     due: int | None
     state: str

@@ -5,9 +5,14 @@ Counting walks the queue's own index once. Knows nothing of who delivers.
 
 from __future__ import annotations
 
-from waypost.store.read.book import Look, Value
-from waypost.store.read.rows import QueueRow, WaitRow
+from collections.abc import Iterable
+from pathlib import Path
 
+from waypost.store.read.book import Look, Value
+from waypost.store.read.rows import ClaimRow, QueueRow, WaitRow
+from waypost.store.several.begun import Recall
+
+CLAIMED = "SELECT claim, sender_id, account_id, due, message_id FROM queue WHERE claim > 0"
 WAIT = "SELECT q.message_id, q.sender_id, q.account_id, q.due, q.reason FROM queue q"
 
 
@@ -22,14 +27,14 @@ def lines(look: Look, account_id: int | None) -> list[QueueRow]:
     # tenth of a second.
     return look.rows(
         QueueRow,
-        "WITH lane AS (SELECT sender_id, count(*) AS queued, 0 AS on_wire,"
+        "WITH lane AS (SELECT sender_id, count(*) AS queued,"
         f" min(message_id) AS oldest, min(due) AS due FROM queue WHERE claim = 0{mine}"
-        " GROUP BY sender_id UNION ALL SELECT sender_id, count(*), count(*), min(message_id), NULL"
+        " GROUP BY sender_id UNION ALL SELECT sender_id, count(*), min(message_id), NULL"
         f" FROM queue WHERE claim > 0{mine} GROUP BY sender_id),"
-        " w AS (SELECT s.upstream_id, sum(l.queued) AS queued, sum(l.on_wire) AS on_wire,"
-        " min(l.oldest) AS oldest, min(l.due) AS due, max(s.held) AS held FROM lane l"
+        " w AS (SELECT s.upstream_id, sum(l.queued) AS queued, min(l.oldest) AS oldest,"
+        " min(l.due) AS due, max(s.held) AS held FROM lane l"
         " JOIN sender s ON s.id = l.sender_id GROUP BY s.upstream_id)"
-        " SELECT u.id, u.name, a.name, ifnull(w.queued, 0), ifnull(w.on_wire, 0), w.oldest, w.due,"
+        " SELECT u.id, u.name, a.name, ifnull(w.queued, 0), w.oldest, w.due,"
         " u.state, u.probe_at, u.reason, ifnull(w.held, '') FROM upstream u"
         " LEFT JOIN w ON w.upstream_id = u.id LEFT JOIN account a ON a.id = u.account_id"
         f" WHERE w.queued > 0{troubled} ORDER BY u.id",
@@ -80,15 +85,31 @@ def of_key(
     return [(row[0], bool(row[1])) for row in found]
 
 
-def on_wire(look: Look, sender_ids: list[int], account_id: int | None = None) -> int:
-    """How many messages of these senders are being sent."""
-    if not sender_ids:
-        return 0
-    marks = ",".join("?" * len(sender_ids))
-    mine = "" if account_id is None else " AND account_id = ?"
-    values: list[Value] = [*sender_ids] if account_id is None else [*sender_ids, account_id]
-    sql = f"SELECT count(*) FROM queue WHERE claim > 0 AND sender_id IN ({marks}){mine}"
-    return int(look.value(sql, values) or 0)
+def claimed(
+    look: Look,
+    *,
+    message_id: int | None = None,
+    sender_ids: list[int] | None = None,
+    account_id: int | None = None,
+) -> list[ClaimRow]:
+    """What workers have claimed, on the wire or about to be: few, whatever waits. Of one message,
+    some senders, one account, where that is said."""
+    sql = CLAIMED
+    values: list[Value] = []
+    if message_id is not None:
+        sql, values = f"{sql} AND message_id = ?", [message_id]
+    if sender_ids is not None:
+        sql = f"{sql} AND sender_id IN ({','.join('?' * len(sender_ids))})"
+        values += sender_ids
+    if account_id is not None:
+        sql, values = f"{sql} AND account_id = ?", [*values, account_id]
+    return look.rows(ClaimRow, sql, values)
+
+
+def on_wire(look: Look, claims: Iterable[ClaimRow]) -> set[int]:
+    """The messages of those claims that are being sent at this moment."""
+    with Recall(Path(look.connection.filename).parent) as recall:
+        return recall.begun(row.message_id for row in claims)
 
 
 def waits(look: Look, sender_ids: list[int]) -> bool:

@@ -24,6 +24,10 @@ REQUEUE = (  # a second row of the message, which there must not be, gives way
     " held = ?, uncertain_row = ?, reason = ? WHERE claim = ? AND sender_id = ? AND account_id = ?"
     " AND due = ? AND message_id = ?"
 )
+SELECT_MINE = (
+    "SELECT 1 FROM queue WHERE claim = ? AND sender_id = ? AND account_id = ? AND due = ?"
+    " AND message_id = ?"
+)
 EVENT_OCTETS = 400
 
 _encode = msgspec.json.Encoder().encode
@@ -48,10 +52,13 @@ class Deed:
 
     def __init__(self) -> None:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over: Callable[[], None] | None = None  # called when it is kept, or of no use
 
     def done(self) -> None:
         if not self.future.done():
             self.future.set_result(None)
+        if self.over is not None:
+            self.over()
 
     def failed(self, error: Exception) -> None:
         if isinstance(error, Vanished):

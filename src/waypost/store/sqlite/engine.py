@@ -20,24 +20,18 @@ from waypost.core.address import Address
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.event import Event
 from waypost.core.facts import Directory
-from waypost.core.message import (
-    Acceptance,
-    Attempt,
-    Changed,
-    Committed,
-    Parcel,
-    SpoolPart,
-)
+from waypost.core.message import Acceptance, Attempt, Changed, Committed, Parcel, SpoolPart
 from waypost.core.upstream import Health, Upstream
 from waypost.core.verdict import Refusal, Settled
 from waypost.store import locks
-from waypost.store.connect import connect, prepare, sync, trouble
+from waypost.store.connect import connect, prepare, trouble
 from waypost.store.contract import Lane, RefusalNote, Taker
 from waypost.store.directory import Opener
 from waypost.store.idempotency import Answers
 from waypost.store.known import Known, Settings
 from waypost.store.migrate import open_migrated
 from waypost.store.read import settled as state
+from waypost.store.several.begun import Begun
 from waypost.store.several.bell import Bell
 from waypost.store.several.crew import Crew
 from waypost.store.several.turn import Turn
@@ -47,9 +41,9 @@ from waypost.store.sqlite.accepting import Accept
 from waypost.store.sqlite.batch import Batch
 from waypost.store.sqlite.claiming import Claim, lanes_of
 from waypost.store.sqlite.committer import Committer, Op
-from waypost.store.sqlite.delivering import Record, Release
+from waypost.store.sqlite.delivering import SELECT_MINE, Deed, Record, Release, key_of
 from waypost.store.sqlite.ending import Keep
-from waypost.store.sqlite.files import Files, sweep
+from waypost.store.sqlite.files import Files, sweep, sync_names
 from waypost.store.sqlite.leftover import dead
 from waypost.store.sqlite.leftover.damaged import Damaged, Means
 from waypost.store.sqlite.leftover.late import Expire, Old
@@ -89,6 +83,7 @@ class Engine:
         self._old = Old(self._ask, self._end_old, self.damaged.skipped)
         self._crew: Crew | None = None
         self.bell = Bell(self._shared)
+        self._begun = Begun(settings.data, worker, lambda: self._shared.generation)
         self._closed = False
 
     # Facts.
@@ -204,6 +199,7 @@ class Engine:
             return dead.Adopt(claim, self._claimed if own else (), now_ms, self._means)
 
         adopted = await dead.adopt(self._data, self._claim, above, self._submit, make)
+        self._begun.open_up()
         if adopted:
             self.bell.stir(ring=True)
         return adopted
@@ -233,16 +229,25 @@ class Engine:
                 self._let_go(op)
             raise
 
+    def begin(self, parcel: Parcel) -> bool:
+        key, number = key_of(self._claim, parcel), parcel.id
+
+        def ours() -> bool:
+            return self._ask(lambda db: db.execute(SELECT_MINE, key).fetchone()) is not None
+
+        with contextlib.suppress(StoreAway):  # what cannot be known is not sent
+            if number in self._claimed and self._begun.begin(number, self._claimed, ours):
+                return True
+            if not ours():
+                self._claimed.discard(number)
+                self._fresh.discard(number)
+                self.elsewhere(number)
+        return False
+
     def record(self, attempt: Attempt) -> asyncio.Future[None]:
         message_id = attempt.parcel.id
-        op = Record(
-            attempt,
-            self._claim,
-            self._settings.keep,
-            self._recorded,
-            self._claimed,
-            fresh=message_id in self._fresh,
-        )
+        keep, fresh = self._settings.keep, message_id in self._fresh
+        op = Record(attempt, self._claim, keep, self._recorded, self._claimed, fresh=fresh)
         return self._with_claim(message_id, op)
 
     def release(
@@ -291,6 +296,7 @@ class Engine:
         self._reader.close()
         with contextlib.suppress(apsw.Error):  # the log is synced: nothing is owed to the file
             self._db.close()
+        self._begun.close()
         self._shared.close()
         self._lock.close()
 
@@ -356,12 +362,13 @@ class Engine:
             self._files.unlink([op.gone])
 
     def _with_claim(self, message_id: int, op: Record | Release) -> asyncio.Future[None]:
+        op.over = partial(self._begun.over, message_id)
         if message_id in self._claimed:
             self._submit(op)
             self._claimed.discard(message_id)
             self._fresh.discard(message_id)
         else:
-            op.future.set_result(None)  # the claim is not ours: not recorded
+            Deed.done(op)  # the claim is not ours: not recorded
         return op.future
 
     def _keep(
@@ -427,7 +434,7 @@ def open_store(
     lock: locks.Lock | None = None
     try:
         prepare(data)
-        _sync_names(data)
+        sync_names(data)
         number, lock = locks.hold_worker(data, worker)
         sweep(data, number)
         keep = Keep(keep_body_ms, keep_failed_body_ms)
@@ -437,12 +444,3 @@ def open_store(
             lock.close()
         db.close()
         raise
-
-
-def _sync_names(data: Path) -> None:
-    """The log of the store is there by now, and stays until the last process has closed it. SQLite
-    syncs its name too, but does not mind when that fails."""
-    try:
-        sync(data)
-    except OSError as error:
-        raise StoreBroken("the data directory cannot be synced to disk", str(error)) from error

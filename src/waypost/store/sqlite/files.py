@@ -13,9 +13,10 @@ from pathlib import Path
 import msgspec
 
 from waypost.core import ident
+from waypost.core.errors import StoreBroken
 from waypost.core.message import Acceptance, Changed, Committed, SpoolPart
 from waypost.store import locks, spool
-from waypost.store.connect import Paths, connect
+from waypost.store.connect import Paths, connect, sync
 from waypost.store.sqlite.accepting import Accept
 
 SELECT_SPOOL = "SELECT 1 FROM body WHERE message_id = ? AND spool = ?"
@@ -89,6 +90,15 @@ def sweep(data: Path, worker: int) -> int:
         kept = [name for name in kept if name not in named]
     spool.unlink(data, [*incoming, *kept])
     return len(incoming) + len(kept)
+
+
+def sync_names(data: Path) -> None:
+    """The log of the store is there by now, and stays until the last process has closed it. SQLite
+    syncs its name too, but does not mind when that fails."""
+    try:
+        sync(data)
+    except OSError as error:
+        raise StoreBroken("the data directory cannot be synced to disk", str(error)) from error
 
 
 def _row_of(name: str) -> tuple[int, str]:

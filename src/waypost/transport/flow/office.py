@@ -36,7 +36,8 @@ class Superior(Protocol):
     """Who a courier asks and tells: of senders, and of room for more."""
 
     def may_go(self, parcel: Parcel, upstream_id: int) -> bool:
-        """Whether the message still is for this upstream now."""
+        """Whether the message still is for this upstream now. True: it is on the wire from now on,
+        and nobody can cancel it."""
 
     def hold(self, parcel: Parcel, known: Trouble, upstream: Upstream) -> None:
         """The upstream does not take this sender's mail."""
