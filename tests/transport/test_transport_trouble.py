@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -64,6 +66,12 @@ def test_only_5yz_is_ever_permanent_and_never_about_the_upstream(
     if stage in LOGIN_STAGES:
         assert known.upstream
     assert known.reason.isprintable()
+
+
+@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH])
+def test_a_connection_that_fails_is_told_in_the_words_of_the_system(number: int) -> None:
+    error = OSError(number, "Connect call failed ('192.0.2.1', 25)")
+    assert trouble.of_exception(Stage.CONNECT, error).reason == os.strerror(number)
 
 
 ERRORS: list[tuple[Stage, BaseException, Scope]] = [

@@ -7,6 +7,8 @@ upstream lacks and bodies that are lost. Knows nothing of connections, queues or
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 
 import msgspec
@@ -147,5 +149,8 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError):
+        # asyncio writes address and port as Python does where the system has words.
+        if error.errno is not None and error.errno in errno.errorcode:
+            return os.strerror(error.errno)
         return error.strerror or type(error).__name__
     return f"trouble of our own ({type(error).__name__})"
