@@ -345,7 +345,7 @@ class App:
         self._engine = engine
         self._round(notices.step)
         self._round(standing.step)
-        self._round(Daily(make_desk(config, clock), config.dns.servers, config.dns.watch).step)
+        self._round(Daily(make_desk(config, clock), config.dns).step)
         self._aim(config)
 
     def _round(self, step: Callable[[], Awaitable[int]]) -> None:

@@ -111,10 +111,12 @@ class Upstreams(msgspec.Struct, frozen=True):
 
 
 class Dns(msgspec.Struct, frozen=True):
-    """Whom to ask; none: the resolvers of this machine. `watch`: the domains in use, daily."""
+    """Whom to ask; none: the resolvers of this machine. `watch`: whether the domains in use are
+    checked, each once in `watch_every_ms`."""
 
     servers: tuple[Endpoint, ...] = ()
     watch: bool = True
+    watch_every_ms: int = _DAY_MS
 
 
 class Alerts(msgspec.Struct, frozen=True):
@@ -215,6 +217,7 @@ _SETTINGS: dict[str, _Setting] = {
     "upstreams.ports": _Setting("ports", values.several(values.whole(1, 65535)), "wholes"),
     "dns.servers": _Setting("servers", values.several(values.name_server), "list"),
     "dns.watch": _Setting("watch", values.yes_or_no, "truth"),
+    "dns.watch_every": _Setting("watch_every_ms", values.duration(1_000)),
     "alerts.url": _Setting(
         "url",
         values.text(

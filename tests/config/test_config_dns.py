@@ -40,3 +40,12 @@ def test_the_watch(text: str, on: bool, tmp_path: Path) -> None:
 def test_the_watch_is_true_or_false(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected true or false"):
         config.load(environ={"WAYPOST_DNS__WATCH": "daily"}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("text", "ms"), [("1s", 1_000), ("12h", 43_200_000)])
+def test_how_often_is_watched(text: str, ms: int, tmp_path: Path) -> None:
+    made = config.load(environ={"WAYPOST_DNS__WATCH_EVERY": text}, cwd=tmp_path)
+    assert made.dns.watch_every_ms == ms
+    assert config.load(environ={}, cwd=tmp_path).dns.watch_every_ms == 86_400_000
+    with pytest.raises(ConfigError, match="of at least 1000 ms"):
+        config.load(environ={"WAYPOST_DNS__WATCH_EVERY": "0"}, cwd=tmp_path)

@@ -13,6 +13,7 @@ import pytest
 from peers.dns_server import DnsServer
 from peers.process import wait_until
 from waypost.clock import SystemClock
+from waypost.config import Dns
 from waypost.core.errors import Secret
 from waypost.desk import upstreams
 from waypost.desk.connection.edits import Fields
@@ -211,12 +212,12 @@ def test_a_step_checks_one_and_waits_at_first(desk: Desk, server: DnsServer) -> 
     servers = (Endpoint("127.0.0.1", server.port),)
 
     async def story() -> None:
-        early = daily.Daily(desk, servers)
+        early = daily.Daily(desk, Dns(servers))
         assert await early.step() == 0
-        off = daily.Daily(desk, servers, on=False, first_s=0)
+        off = daily.Daily(desk, Dns(servers, watch=False), first_s=0)
         assert await off.step() == 0
         assert server.asked == []
-        running = daily.Daily(desk, servers, first_s=0)
+        running = daily.Daily(desk, Dns(servers), first_s=0)
         assert await running.step() == 1
         assert await running.step() == 0
         assert await running.step() == 0
@@ -235,7 +236,7 @@ def test_the_end_of_the_relay_does_not_wait_for_dns(desk: Desk, server: DnsServe
     servers = (Endpoint("127.0.0.1", server.port),)
 
     async def story() -> None:
-        task = asyncio.create_task(daily.Daily(desk, servers, first_s=0).step())
+        task = asyncio.create_task(daily.Daily(desk, Dns(servers), first_s=0).step())
         await asyncio.to_thread(asked, server)
         task.cancel()
         await asyncio.wait({task}, timeout=1)

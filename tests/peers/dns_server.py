@@ -146,11 +146,11 @@ class DnsServer:
             found = node.get_rdataset(dns.rdataclass.IN, kind)
             alias = node.get_rdataset(dns.rdataclass.IN, dns.rdatatype.CNAME)
             if found is not None:
-                reply.answer.append(dns.rrset.from_rdata_list(name, 60, list(found)))
+                reply.answer.append(dns.rrset.from_rdata_list(name, found.ttl, list(found)))
                 return
             if alias is None:
                 return
-            reply.answer.append(dns.rrset.from_rdata_list(name, 60, list(alias)))
+            reply.answer.append(dns.rrset.from_rdata_list(name, alias.ttl, list(alias)))
             name = alias[0].target
 
     def _zone_of(self, name: dns.name.Name) -> dns.zone.Zone | None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from waypost.config import Dns as Config
 from waypost.core.event import Kind
 from waypost.desk.domains import known
 from waypost.desk.domains.check import asking
@@ -27,7 +28,6 @@ from waypost.store.manage.domains import DomainRow
 from waypost.store.read import people
 from waypost.store.read.book import Value
 from waypost.store.read.rows import UpstreamRow
-from waypost.values import Endpoint
 
 FIRST_S = 60.0  # after a start: one that lasts shorter asks nobody
 LOOK_S = 900.0  # between looks for what is due
@@ -42,15 +42,15 @@ class Daily:
     def __init__(
         self,
         desk: Desk,
-        servers: tuple[Endpoint, ...] = (),
-        on: bool = True,
+        config: Config,
         *,
         first_s: float = FIRST_S,
     ) -> None:
         self._desk = desk
-        self._dns = asking(desk.clock, servers)
-        self._on = on
-        self._not_before_s = desk.clock.monotonic() + first_s
+        self._dns = asking(desk.clock, config.servers)
+        self._on = config.watch
+        self._every_ms = config.watch_every_ms
+        self._not_before_s = desk.clock.monotonic() + min(first_s, self._every_ms / 1_000)
         self._due: list[tuple[int, str]] = []
 
     async def step(self) -> int:
@@ -58,9 +58,9 @@ class Daily:
         if not self._on or self._desk.clock.monotonic() < self._not_before_s:
             return 0
         if not self._due:
-            self._due = await asyncio.to_thread(due, self._desk)
+            self._due = await asyncio.to_thread(due, self._desk, self._every_ms)
         if not self._due:
-            self._not_before_s = self._desk.clock.monotonic() + LOOK_S
+            self._not_before_s = self._desk.clock.monotonic() + min(LOOK_S, self._every_ms / 1_000)
             return 0
         upstream_id, domain = self._due.pop()
         resolver = self._dns.resolver()
@@ -99,9 +99,9 @@ async def _unwaited(work: Callable[[], T]) -> T:
     return await done
 
 
-def due(desk: Desk) -> list[tuple[int, str]]:
-    """(upstream's id, domain) of what was not checked for a day, the oldest last; what is no longer
-    in use is forgotten."""
+def due(desk: Desk, every_ms: int = DAY_MS) -> list[tuple[int, str]]:
+    """(upstream's id, domain) of what was not checked for so long, the oldest last; what is no
+    longer in use is forgotten."""
     with desk.reading() as look:
         used = {
             (upstream_id, address.rpartition("@")[2])
@@ -117,7 +117,7 @@ def due(desk: Desk) -> list[tuple[int, str]]:
     found = [
         pair
         for pair in used
-        if _checkable(pair[1]) and not 0 <= now_ms - kept.get(pair, 0) < DAY_MS
+        if _checkable(pair[1]) and not 0 <= now_ms - kept.get(pair, 0) < every_ms
     ]
     return sorted(found, key=lambda pair: -kept.get(pair, 0))[-PAIRS_MOST:]
 

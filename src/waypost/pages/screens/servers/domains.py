@@ -8,13 +8,14 @@ from __future__ import annotations
 from litestar.handlers import HTTPRouteHandler
 
 from waypost.core.errors import UsageError
-from waypost.desk import senders
+from waypost.desk import senders, upstreams
 from waypost.desk.domains import check as deeds
 from waypost.pages.frame.ask import Answer, Ask
 from waypost.pages.frame.failing import sentence
 from waypost.pages.frame.frame import Frame
 
 SHOWN = 60
+GRADES = ("ok", "warning", "error")
 
 
 class Domains:
@@ -35,9 +36,15 @@ class Domains:
         domains: dict[str, list[str]] = {}
         for sender in found:
             domains.setdefault(sender.address.rpartition("@")[2].lower(), []).append(sender.address)
+        states = {
+            state.domain: state
+            for upstream in upstreams.list_(ask.desk, account=ask.account, limit=SHOWN)
+            for state in sorted(upstream.domains, key=lambda state: GRADES.index(state.status))
+        }
         return ask.page(
             "mail/domains.html",
             status,
+            states=states,
             domains=sorted(domains.items()),
             error=error,
             typed=ask.query.get("domain", ""),
