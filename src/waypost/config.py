@@ -170,7 +170,8 @@ class _Setting(NamedTuple):
     kind: str = "text"  # "whole", "number", "truth", "list", "wholes", "secret"
 
 
-_NAME = r"(?=.{1,255}\Z)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # RFC 1123 2.1
+_NAME = rf"(?=.{{1,255}}\Z){_LABEL}(?:\.{_LABEL})*"
 _LISTENERS = ("submission", "submissions", "http", "https", "metrics")
 
 _SETTINGS: dict[str, _Setting] = {
@@ -218,12 +219,7 @@ _SETTINGS: dict[str, _Setting] = {
     "dns.servers": _Setting("servers", values.several(values.name_server), "list"),
     "dns.watch": _Setting("watch", values.yes_or_no, "truth"),
     "dns.watch_every": _Setting("watch_every_ms", values.duration(1_000)),
-    "alerts.url": _Setting(
-        "url",
-        values.text(
-            r"(?:https?://(?![:/?#])[!-~]+)?", 'an address such as "https://example.com/alerts"'
-        ),
-    ),
+    "alerts.url": _Setting("url", values.web_address),
     "alerts.secret": _Setting("secret", values.signing_secret, "secret"),
     "alerts.credits": _Setting("credits", values.whole(0, 1_000_000_000), "whole"),
     "secrets.key_file": _Setting("key_file", values.path),

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from waypost.config import Config
+from waypost.config import Config, Listen
 from waypost.core.errors import ConfigError
-from waypost.values import Endpoint
+from waypost.values import PORT_MAX, Endpoint
 
 BACKLOG = 512
 
@@ -66,7 +66,25 @@ def bind_each(config: Config, workers: int) -> list[Sockets]:
     alone.close()
     listen = msgspec.structs.replace(config.listen, **taken)
     config = msgspec.structs.replace(config, listen=listen)
+    room_for_metrics(listen, workers)
     return [bind(_of_worker(config, number), shared=True) for number in range(workers)]
+
+
+def room_for_metrics(listen: Listen, workers: int) -> None:
+    """Raises `ConfigError` where a worker's metrics would be at a port that is another's: the
+    kernel would spread connections over both."""
+    taken = [
+        endpoint.port for kind in Sockets.__struct_fields__ for endpoint in getattr(listen, kind)
+    ]
+    for number in range(1, workers):
+        for endpoint in listen.metrics:
+            port = endpoint.port + number
+            if port > PORT_MAX or port in taken:
+                raise ConfigError(
+                    f"listen.metrics: worker {number} would tell its metrics at port {port}, which"
+                    f" is {'another' if port in taken else 'no'} listener's: set another port"
+                )
+            taken.append(port)
 
 
 def _of_worker(config: Config, number: int) -> Config:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -187,6 +188,16 @@ def address(value: object, _folder: Path) -> Address | None:
         except AddressError as error:
             raise Wrong(f"an email address ({error.public})") from None
     raise Wrong("an email address")
+
+
+def web_address(value: object, _folder: Path) -> str:
+    """An address of HTTP or HTTPS with a host that can be asked, or an empty text."""
+    if isinstance(value, str) and (not value or re.fullmatch(r"https?://[!-~]+", value)):
+        with contextlib.suppress(ValueError):  # of a port that there cannot be, a bracket left open
+            found = urlsplit(value)
+            if not value or (found.hostname and found.port != 0):
+                return value
+    raise Wrong('an address such as "https://example.com/alerts"')
 
 
 def signing_secret(value: object, _folder: Path) -> Secret | None:

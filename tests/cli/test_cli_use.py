@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
+from waypost import __version__
 from waypost.cli import out
 from waypost.cli.main import COMMANDS
 
@@ -96,6 +97,12 @@ def test_exit_codes(waypost: Run, line: tuple[str, ...], code: int) -> None:
     assert bool(ran.err) == bool(code)
     if code == 1:
         assert ran.err.count("\n") == 1
+
+
+def test_the_version_is_told_as_json_too(waypost: Run) -> None:
+    for line in (("--version", "--json"), ("--json", "--version")):
+        assert waypost(*line).json == {"name": "waypost", "version": __version__}
+    assert waypost("--version").out == f"waypost, version {__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost import config
-from waypost.config import BareNewline, Config, Received
+from waypost.config import BareNewline, Config, Listen, Received
 from waypost.core.errors import ConfigError
+from waypost.listeners import room_for_metrics
 from waypost.values import Endpoint
 
 ROOT = Path(__file__).parents[2]
@@ -147,10 +148,16 @@ def test_variables_override_single_values(tmp_path: Path) -> None:
         ("[upstreams]\nports = [0]", ("upstreams.ports",)),
         ("[alerts]\nurl = 'ftp://x'", ("alerts.url", "https://")),
         ("[alerts]\nurl = 'https://:443/x'", ("alerts.url", "https://")),
+        ("[alerts]\nurl = 'https://x:99999/y'", ("alerts.url", "https://")),
+        ("[alerts]\nurl = 'https://x:0/y'", ("alerts.url", "https://")),
+        ("[alerts]\nurl = 'https://[::1/y'", ("alerts.url", "https://")),
+        ("[alerts]\nurl = 'https://me@:443/y'", ("alerts.url", "https://")),
         ("[dns]\nservers = ['9.9.9.9:0']", ("dns.servers", "9.9.9.9")),
         ("[tls]\nkey = 'k.pem'", ("tls.key", "tls.certificate")),
         ("key_prefix = 'a b'", ("key_prefix",)),
         ("hostname = 'a b'", ("hostname", "a host name")),
+        ("hostname = 'relay..test'", ("hostname", "a host name")),
+        ("hostname = 'relay-.test'", ("hostname", "a host name")),
         ("a = ", ("is not TOML",)),
     ],
 )
@@ -216,3 +223,15 @@ def test_any_text_of_a_variable_is_a_value_or_our_error(text: str) -> None:
             assert "\n" not in str(error)
         else:
             assert made.data.is_absolute()
+
+
+def test_metrics_of_several_workers_need_ports_of_their_own() -> None:
+    def of(metrics: int) -> Listen:
+        return Listen(metrics=(Endpoint("127.0.0.1", metrics),))
+
+    room_for_metrics(of(65534), 2)
+    room_for_metrics(of(8024), 1)
+    with pytest.raises(ConfigError, match="port 65536, which is no listener's"):
+        room_for_metrics(of(65535), 2)
+    with pytest.raises(ConfigError, match="port 8025, which is another listener's"):
+        room_for_metrics(of(8023), 3)

@@ -164,6 +164,24 @@ def test_the_queue_has_a_line_an_upstream(desk: Desk, mail: Any) -> None:
     assert queue.show(desk)[0].next_at is None
 
 
+def test_the_queue_says_that_an_account_is_disabled(desk: Desk, mail: Any) -> None:
+    accounts.create(desk, "other", credits=9)
+    mail.accept("acme", FROM)
+    mail.accept("acme", FROM)
+    accounts.disable(desk, "acme")
+    for asker in (None, "acme"):
+        (line,) = queue.show(desk, account=asker)
+        assert (line.queued, line.reason, line.next_at) == (2, "the account is disabled", None)
+    # Of several accounts: what the mail of the others waits for.
+    mail.accept("other", FROM)
+    (line,) = queue.show(desk)
+    assert (line.queued, line.reason, line.next_at) == (3, "", "2026-09-21T14:14:20.000Z")
+    assert queue.show(desk, account="acme")[0].reason == "the account is disabled"
+    assert queue.show(desk, account="other")[0].reason == ""
+    accounts.enable(desk, "acme")
+    assert queue.show(desk, account="acme")[0].reason == ""
+
+
 def test_retry_is_now_and_ends_what_is_in_the_way(desk: Desk, mail: Any) -> None:
     number = mail.accept("acme", FROM)
     mail.sql("UPDATE upstream SET state = 'paused', reason = 'login', probe_at = 9")

@@ -338,6 +338,31 @@ def test_to_be_sent_later_takes_the_place_of_that_day(tmp_path: Path) -> None:
     run(tmp_path / "data", story)
 
 
+def test_a_part_that_is_cancelled_gives_its_days_back(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        house.change("UPDATE upstream SET daily_cap = 3")
+        three = ("a@a.test", "b@a.test", "c@a.test")
+        for _ in range(2):  # the second has no room today
+            await house.first.commit(house.acceptance(*three))
+        planned = "SELECT used FROM place WHERE scope = 'U' AND day = ?"
+        day = MIDNIGHT_MS // DAY_MS
+        (message_id,) = house.sql("SELECT message_id FROM queue WHERE capped <> 0")[0]
+        db = connect(house.data)
+        for numbers, left in (((2,), 2), ((2,), 2), ((1, 3), 0)):
+            with transaction(db):
+                now_ms = house.clock.wall_ms()
+                end_recipients(db, now_ms, message_id, numbers, State.CANCELLED, 0, "", KEEP)
+            assert house.one(planned, day) == left
+        db.close()
+        # The two places that are free again are taken, and no day after it.
+        for _ in range(3):
+            await house.first.commit(house.acceptance())
+        assert house.one(planned, day) == 3
+        assert house.sql("SELECT * FROM place WHERE scope = 'U' AND day > ?", day) == []
+
+    run(tmp_path / "data", story)
+
+
 @pytest.mark.parametrize("how", ["cancelled", "retried", "moved", "cap raised"])
 def test_days_that_mail_no_longer_waits_for_are_free_again(tmp_path: Path, how: str) -> None:
     """Else what comes next waits behind nothing, and each retry puts all off further."""

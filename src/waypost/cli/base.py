@@ -47,9 +47,11 @@ else:
 
 
 class Call:
-    """One call of `waypost`: what its global flags said, and where it works."""
+    """One call of `waypost`: what its global flags said, and where it works. `words_say_json`: for
+    who cannot wait until all words are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, words_say_json: bool = False) -> None:
+        self.words_say_json = words_say_json
         self.json = False
         self.config_path: Path | None = None
         self.data_path: Path | None = None

@@ -92,8 +92,25 @@ class Root(Group):
             formatter.write_dl([(name, row[2]) for name, row in COMMANDS.items()])
 
 
+def _version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    if context.find_root().obj.words_say_json:  # which may stand behind it
+        out.json({"name": "waypost", "version": __version__})
+    else:
+        out.line(f"waypost, version {__version__}")
+    context.exit()
+
+
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="waypost")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
 def root() -> None:
     """Waypost: one email relay in front of many SMTP mailboxes."""
 
@@ -104,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and sys.argv[0].rpartition("/")[2] == "sendmail":
         words.insert(0, "sendmail")  # as /usr/sbin/sendmail, by a symbolic link
     try:
-        code = root.main(words, prog_name="waypost", standalone_mode=False, obj=Call())
+        call = Call("--json" in words)
+        code = root.main(words, prog_name="waypost", standalone_mode=False, obj=call)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(error.format_message() + "\n")

@@ -252,8 +252,10 @@ def _again(look: Look, row: MessageRow) -> MessageRow:
 
 
 def _line(look: Look, row: QueueRow, owner: int | None, on_wire: int) -> QueueLine:
-    due = row.due
-    if row.state == "paused" or row.held:
+    due, reason = row.due, row.reason or row.held
+    if row.queued and waiting.all_disabled(look, row.upstream_id, owner):
+        due, reason = None, logs.ACCOUNT_DISABLED
+    elif row.state == "paused" or row.held:
         due = None
     elif due is not None:
         due = max(due, row.probe_at)
@@ -265,5 +267,5 @@ def _line(look: Look, row: QueueRow, owner: int | None, on_wire: int) -> QueueLi
         oldest_at=None if row.oldest is None else iso(ident.milliseconds(row.oldest)),
         next_at=None if due is None else iso(due),
         state=row.state,
-        reason=row.reason or row.held or waiting.first_reason(look, row.upstream_id, owner),
+        reason=reason or waiting.first_reason(look, row.upstream_id, owner),
     )

@@ -13,6 +13,10 @@ from waypost.store.read.rows import ClaimRow, QueueRow, WaitRow
 from waypost.store.several.begun import Recall
 
 CLAIMED = "SELECT claim, sender_id, account_id, due, message_id FROM queue WHERE claim > 0"
+NEXT_ACCOUNT = (
+    "SELECT account_id FROM queue WHERE claim = 0 AND sender_id = ? AND account_id > ?"
+    " ORDER BY account_id LIMIT 1"
+)
 WAIT = "SELECT q.message_id, q.sender_id, q.account_id, q.due, q.reason FROM queue q"
 
 
@@ -55,6 +59,25 @@ def first_reason(look: Look, upstream_id: int, account_id: int | None) -> str:
         values,
     )
     return str(found or "")
+
+
+def all_disabled(look: Look, upstream_id: int, account_id: int | None) -> bool:
+    """Whether everything that waits for the upstream is of disabled accounts (of that one, where
+    one is said). A look-up a lane, until one is found that is not."""
+    senders = look.tuples("SELECT id FROM sender WHERE upstream_id = ?", (upstream_id,))
+    seen: dict[int, bool] = {}
+    for (sender_id,) in senders:
+        above = -1 if account_id is None else account_id - 1
+        while (found := look.value(NEXT_ACCOUNT, (sender_id, above))) is not None:
+            if account_id is not None and found != account_id:
+                break
+            if found not in seen:
+                enabled = look.value("SELECT enabled FROM account WHERE id = ?", (found,))
+                seen[found] = bool(enabled)
+            if seen[found]:
+                return False
+            above = found
+    return bool(seen)
 
 
 def of_senders(

@@ -132,17 +132,25 @@ def put_off(batch: Batch, caps: Caps, count: int, mark: int, *, behind: bool) ->
     return Put(due, 0, mark, reason_of(mark, caps))
 
 
-def unplan(db: apsw.Connection, now_ms: int, which: str, values: Sequence[int]) -> None:
+def unplan(
+    db: apsw.Connection,
+    now_ms: int,
+    which: str,
+    values: Sequence[int],
+    recipients: int | None = None,
+) -> None:
     """Gives back the later days that waiting mail was planned for, before it is moved or ended.
 
     Else what comes next would be put off behind mail that is no longer there. `which`: of the
     queue's rows `q`, their messages `m` and senders `s`, as a condition with `values`.
+    `recipients`: of one message, how many of it; None is all that are queued.
     """
     sql = f"{SELECT_PLANNED} AND {which} {BY_DAY}"
     planned: list[Any] = db.execute(sql, (now_ms, *values)).fetchall()
     for sender_id, upstream_id, day, count in planned:
         for scope, scope_id in (("S", sender_id), ("U", upstream_id)):
-            db.execute(UNPLAN, (count, scope, scope_id, day))
+            back = count if recipients is None else min(recipients, count)
+            db.execute(UNPLAN, (back, scope, scope_id, day))
 
 
 def reason_of(mark: int, caps: Caps) -> str:

@@ -171,8 +171,7 @@ def end_recipients(
     batch = Batch(db, now_ms)
     queued = {number for (number,) in db.execute(SELECT_QUEUED, (message_id,))}
     results = [Result(n, state, code, text) for n in dict.fromkeys(numbers) if n in queued]
-    if len(results) == len(queued):
-        caps.unplan(db, now_ms, "q.message_id = ?", (message_id,))
+    caps.unplan(db, now_ms, "q.message_id = ?", (message_id,), len(results))
     counts, gone = end(batch, message_id, results, keep, spooled=True)
     batch.flush()
     if not counts.queued:
