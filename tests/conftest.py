@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 
@@ -14,6 +15,10 @@ from peers.need import need as need_programs
 from peers.recording import Recording, RecordingServer
 from peers.relay import Relay
 from peers.upstreams import Aiosmtpd, SmtpSink
+
+# What holds of one tree holds again: a find by chance belongs to those who look for it (`--soak`).
+hypothesis.settings.register_profile("steady", derandomize=True)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

@@ -182,10 +182,12 @@ def test_pyspf_comes_to_the_same_of_any_records(
     zones: dict[str, dict[str, list[str]]], address: str
 ) -> None:
     """But of a record that names itself: pyspf calls that a permerror whatever stands before it; by
-    4.6.4 it is one when a receiver comes to it."""
+    4.6.4 it is one when a receiver comes to it. And of one that says an unknown modifier twice: an
+    error to pyspf, by 6 to be ignored however often it is there."""
     for name, records in zones.items():
         own = re.compile(rf"(?:include:|redirect=)(?:{name}|%{{[od]}})")
         assume(not any(own.search(text) for text in records["TXT"]))
+        assume(not any(text.count("x=y") > 1 for text in records["TXT"]))
     world = World(zones)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pyspf, "DNSLookup", world.pyspf)

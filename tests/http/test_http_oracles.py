@@ -22,7 +22,7 @@ FIELDS |= {"content-transfer-encoding", "message-id", "date"}
 
 
 def some() -> list[Letter]:
-    """Letters of every kind, other ones at each run."""
+    """Letters of every kind."""
     kept: list[Letter] = []
 
     @given(LETTERS)

@@ -26,7 +26,7 @@ _FOLD = re.compile(r" +(?=[^ ])")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _PLAIN = bytes([9, 10, 13, *range(32, 127)])
-_NOT_EXTENDED = re.compile(r"[^ !#-\[\]-~]")
+_NOT_EXTENDED = re.compile(r"[^ !#-:<-\[\]-~]")  # some readers end a quoted value at its ;
 
 
 def text_field(name: str, text: str) -> str:
