@@ -139,3 +139,39 @@ def test_help_names_them(folder: Path) -> None:
     assert code == 0
     for verb in ("add", "test", "set", "trust", "detect"):
         assert f"  {verb} " in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--sender", "me", "--host", "localhost"), "--sender: me has no @"),
+        (("--sender", "a@x.example"), "`waypost upstream detect a@x.example`"),
+        (("--sender", "a@x.example", "--host", "smtp,x,com"), "--host: 'smtp,x,com' is not"),
+        (("--sender", "a@x.example", "--host", "x.com:25"), "--host: 'x.com:25' holds a port"),
+        (("--sender", "a@x.example", "--host", "x.com", "--port", 0), "--port: port 0"),
+        (
+            ("--sender", "a@x.example", "--host", "x.com", "--encryption", "rot13"),
+            "--encryption: encryption is starttls, tls or none",
+        ),
+        (
+            ("--sender", "a@x.example", "--host", "x.com", "--username", "me"),
+            "--password-file: a user name needs a password",
+        ),
+        (
+            ("--sender", "a@x.example", "--preset", "gmial"),
+            "--preset: there is no preset 'gmial': did you mean gmail?",
+        ),
+    ],
+)
+def test_what_is_wrong_names_its_flag(folder: Path, words: tuple[object, ...], told: str) -> None:
+    code, out, complained = run("upstream", "add", "up", *words)
+    assert (code, out) == (2, "")
+    assert told in complained
+    assert complained.count("\n") == 1
+
+
+def test_ssl_is_tls(folder: Path) -> None:
+    said = ("--sender", "a@x.example", "--host", "mx.x.example", "--encryption", "SSL")
+    assert run("upstream", "add", "up", *said, "--password-file", "pw", "--no-test")[0] == 0
+    shown = json.loads(run("upstream", "show", "up", "--json")[1])
+    assert (shown["encryption"], shown["port"]) == ("tls", 465)

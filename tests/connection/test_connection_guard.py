@@ -29,6 +29,7 @@ from waypost.desk.office import Desk
 from waypost.desk.secrets import FileSealer
 from waypost.transport.check.run import Setup, Times, Wanted, check
 from waypost.transport.link.guard import Guard, make_guard
+from waypost.transport.trouble import TransportError
 from waypost.upstream.settings import Form
 
 
@@ -72,6 +73,7 @@ FORBIDDEN_TEXT = """
 64:ff9b:1::a00:1 2002:7f00:1:: 2002:a00:1:: 2002:a9fe:a9fe:: 2002:c0a8:1::1
 2001:0:53aa:64c:0:fbf5:80ff:fffe 2001::1 2001:10::1 2001:db8::1 2001:db8:ffff::1 3fff::1
 3fff:fff::1 fe80::1 fe80::a00:1 febf::1 fec0::1 fc00::1 fd00::1 fd00:ec2::254 fdff::1 ff02::1
+2001:4860::5efe:10.0.0.1 2600:1f00::200:5efe:7f00:1
 ff0e::1 ff01::1 100::1 5f00::1 4000::1 8000::1 e000::1 200::1
 10.0.0.0 100.100.100.200 192.0.0.192 233.252.0.1 250.0.0.1 ::ffff:100.64.0.1 ::ffff:0.0.0.0
 ::ffff:224.0.0.1 ::ffff:192.0.2.1 64:ff9b::7f00:1 64:ff9b::6440:1 64:ff9b::e000:1 2002:c000:204::
@@ -82,6 +84,7 @@ UNREADABLE_TEXT = """
 3232235521 0xa9fea9fe 0251.0376.0251.0376 127.0.0.1:587 http://127.0.0.1/ 127.0.0.1/
 user@127.0.0.1 ١٢٧.٠.٠.١ １２７.0.0.1 ①②⑦.⓪.⓪.① 127。0。0。1 127.0.0.1%00.example fe80::1%eth0
 ::1%lo
+fd00::1%a,b 2607:f8b0::6d%a,b
 [::ffff:127.0.0.1]x 0177.1 127.0.0.01 0X7F000001 2852039166 017777777777 0x7f.0.0.1
 """
 
@@ -205,6 +208,30 @@ def test_rebinding_never_leads_inside(connects: Connects, monkeypatch: pytest.Mo
         assert not result.ok
     assert len(connects.seen) > 50
     assert all(guard.allows(address) for address in connects.seen)
+
+
+@pytest.mark.parametrize("account_id", [7, None])
+def test_no_account_reads_what_another_service_says(account_id: int | None) -> None:
+    """Row 42 of the threats: a banner is shown where it is SMTP's. The operator sees it."""
+
+    async def play() -> str:
+        banner = "SSH-2.0-Internal_Secret_9"
+        async with Player(Play(say={"greeting": banner}), None) as player:
+            guard = make_guard(["127.0.0.0/8"], [player.port])
+            setting = Setup("relay.test", guard, SystemClock(), Times(1.0, 0.3), others=())
+            kept = make_upstream(player.port, host="127.0.0.1", account_id=account_id)
+            result = await check(setting, kept, Wanted(), lambda step: None)
+            with pytest.raises(TransportError) as delivered:
+                dialer = setting.dialer()
+                await dialer.sign_in(kept, dialer.contexts())
+            assert result.finding is not None
+            assert result.finding.diagnosis.value == "connection_refused"
+            assert "does not speak SMTP" in result.finding.title
+            trouble = delivered.value.trouble
+            return f"{result}{delivered.value}{delivered.value.transcript}{trouble}"
+
+    shown = asyncio.run(play())
+    assert ("Internal_Secret" in shown) is (account_id is None)
 
 
 def test_the_operator_can_allow_a_network(certificates: Certificates, desk: Desk) -> None:

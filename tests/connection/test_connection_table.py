@@ -20,6 +20,7 @@ from waypost.transport.check.others import Place
 from waypost.transport.check.run import Result, Setup, Times, Wanted, check
 from waypost.transport.check.watch import StepDone
 from waypost.transport.link.guard import Guard
+from waypost.upstream.diagnosis import Fault, Seen, Step, diagnose
 
 PASSWORD = "Planted-Secret-77"
 USER = "way@customer.example"
@@ -457,6 +458,22 @@ def test_a_name_without_address(certificates: Certificates) -> None:
     assert result.finding is not None
     assert result.finding.diagnosis.value == "host_not_found"
     assert [step.name.value for step in result.steps] == ["resolve"]
+
+
+@pytest.mark.parametrize(
+    ("host", "meant"),
+    [
+        ("smtp.gmial.com", "smtp.gmail.com"),
+        ("smtp.offce365.com", "smtp.office365.com"),
+        ("smpt.zoho.eu", "smtp.zoho.eu"),
+        ("mail.customer.example", ""),
+    ],
+)
+def test_the_providers_host_that_was_meant_is_named(host: str, meant: str) -> None:
+    upstream = upstream_of(587, Play(), host=host)
+    found = diagnose(Seen(step=Step.RESOLVE, fault=Fault.NO_ADDRESS), upstream)
+    assert (f"Did you mean {meant}?" in found.fix) is bool(meant)
+    assert "Correct the host" in found.fix
 
 
 def test_a_closed_port_and_which_would_work(certificates: Certificates) -> None:

@@ -23,11 +23,13 @@ FORBIDDEN_TEXT = """
 239.1.1.1 240.0.0.1 255.255.255.255 192.88.99.1 168.63.129.16
 :: ::1 fe80::1 fe80::1%eth0 fc00::1 fd00:ec2::254 ff02::1 2001:db8::1 3fff::1 100::1 fec0::1
 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::10.0.0.1 ::ffff:0:10.0.0.1 64:ff9b::7f00:1 64:ff9b::a00:1
-64:ff9b:1::1 2002:7f00:1:: 2002:a00:1::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 5f00::1 4000::1
+64:ff9b:1::1 2001:4860::5efe:a00:1 2600:1f00::200:5efe:c0a8:1
+2002:7f00:1:: 2002:a00:1::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 5f00::1 4000::1
 """
 ALLOWED_TEXT = """
 8.8.8.8 1.1.1.1 142.250.1.27 100.63.255.255 100.128.0.1 172.32.0.1 2607:f8b0:4004:c07::6d
 2a00:1450:400c:c0b::6c ::ffff:8.8.8.8 64:ff9b::808:808 2002:808:808::1
+2001:4860::5efe:808:808
 """
 
 
@@ -110,5 +112,25 @@ def test_of_several_addresses_only_the_checked_ones_are_used() -> None:
         assert [address[0] for _, address in await dialer.resolve(tenant)] == ["8.8.8.8"]
         operator = make_upstream(587, host="mail.example.com")
         assert len(await dialer.resolve(operator)) == 2
+
+    asyncio.run(play())
+
+
+def test_a_name_with_thousands_of_addresses_costs_a_few() -> None:
+    async def play() -> None:
+        dialer = Dialer("relay.test", Guard())
+        loop = asyncio.get_running_loop()
+        given = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"8.8.{n >> 8}.{n & 255}", 587))
+            for n in range(4_000)
+        ]
+
+        async def answer(*_: object, **__: object) -> list[object]:
+            return [*given[:1], *given]
+
+        loop.getaddrinfo = answer  # type: ignore[assignment, method-assign]
+        for account_id in (7, None):
+            found = await dialer.resolve(make_upstream(587, host="mx.test", account_id=account_id))
+            assert [address[0] for _, address in found] == [place[4][0] for place in given[:64]]
 
     asyncio.run(play())

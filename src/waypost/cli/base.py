@@ -20,7 +20,7 @@ import click
 from msgspec import UNSET, UnsetType
 
 from waypost.cli import out
-from waypost.core.errors import ConfigError, NotFound, Secret
+from waypost.core.errors import ConfigError, NotFound, Secret, UsageError
 
 if TYPE_CHECKING:
     from waypost.config import Config
@@ -213,6 +213,21 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_globals())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise UsageError(_with_flag(self, error), error.field) from error
+
+
+def _with_flag(command: click.Command, error: UsageError) -> str:
+    """What is wrong, with the flag that it was said by: the deeds know fields, not flags."""
+    for param in command.params:
+        if param.name == error.field and isinstance(param, click.Option):
+            flag = str(max(param.opts, key=len))
+            return error.public if flag in error.public else f"{flag}: {error.public}"
+    return error.public
 
 
 class Group(click.Group):

@@ -66,6 +66,10 @@ class Stopped(Lost):
     ours = True
 
 
+class Garbled(Lost):
+    """What the upstream said is not SMTP; the text shows it."""
+
+
 class CertificateRefused(TransportError):
     """The certificate is not the one that is trusted; the text says why."""
 

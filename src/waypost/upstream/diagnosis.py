@@ -7,6 +7,7 @@ likely causes in order and what to change, the provider's own hints with it. The
 
 from __future__ import annotations
 
+import difflib
 import enum
 import re
 
@@ -258,10 +259,18 @@ _ACCOUNT_MATTERS = frozenset(
 )
 
 
+def _near(host: str) -> str:
+    """The host of a provider that is spelt nearly so, or an empty text."""
+    known = sorted({name for preset in presets.PRESETS.values() for name in preset.hosts()})
+    return "".join(difflib.get_close_matches(host, known, 1, 0.85))
+
+
 def _fix(name: Diagnosis, advice: Advice, upstream: Upstream) -> str:
     """What to change, and what the provider is known to want."""
     preset = presets.PRESETS.get(upstream.preset)
     parts = [advice.fix]
+    if name is Diagnosis.HOST_NOT_FOUND and (near := _near(upstream.host)):
+        parts.insert(0, f"Did you mean {near}?")
     if preset is not None and preset.host and name in _SETTINGS_MATTER and "{" not in preset.host:
         parts.append(
             f"{preset.title} is at {preset.host}, port {preset.port}, encryption "

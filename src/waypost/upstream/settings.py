@@ -155,8 +155,15 @@ def host(text: str) -> str:
         raise UsageError(f"{shown!r} is a URL: give the server's name alone", "host")
     if "@" in name:
         raise UsageError(f"{shown!r} is an email address: give the server's name", "host")
+    if not name:
+        raise UsageError("give the server's name, such as smtp.example.com", "host")
+    bare, zoned, zone = name.removeprefix("[").removesuffix("]").partition("%")
+    if zoned and not re.fullmatch(
+        r"[a-z0-9_.-]{1,15}", zone
+    ):  # a name of an interface, RFC 4007 11
+        raise UsageError(f"{shown!r} is not a server's name", "host")
     try:
-        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
+        return str(ipaddress.ip_address(bare + zoned + zone))
     except ValueError:
         pass
     if re.fullmatch(r"[^:]+:\d+", name):
@@ -170,7 +177,7 @@ def host(text: str) -> str:
     fits = all(re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in labels)
     if not fits or len(name) > HOST_OCTETS or re.fullmatch(r"\d+|0x[0-9a-f]*", labels[-1]):
         # A last label of digits would be read as an address by some resolvers (RFC 3696 2).
-        raise UsageError(f"{shown!r} is not a server's name", "host")
+        raise UsageError(f"{shown!r} is not a server's name: one is like smtp.example.com", "host")
     return name
 
 

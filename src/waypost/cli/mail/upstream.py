@@ -44,7 +44,7 @@ _FLAGS = (
     click.option("--region", metavar="NAME", help="Of the preset, where it has several."),
     click.option("--host", metavar="HOST", help="The server."),
     click.option("--port", type=int, metavar="PORT", help="587, 465 or 25 follow the encryption."),
-    click.option("--encryption", type=click.Choice(["starttls", "tls", "none"])),
+    click.option("--encryption", metavar="[starttls|tls|none]", help="ssl is tls."),
     click.option("--username", metavar="NAME", help="Default: the sender. Empty: no login."),
     click.option("--password-file", "password", type=PasswordFile(), help="- is standard input."),
     click.option(
@@ -110,7 +110,10 @@ def add(
     if flags["sender"] is None:
         raise UsageError("--sender is needed: the address that mail through it is From", "sender")
     if flags["host"] is None and flags["preset"] is None:
-        raise UsageError("--preset or --host is needed", "host")
+        raise UsageError(
+            f"--preset or --host is needed: `waypost upstream detect {flags['sender']}` may tell",
+            "host",
+        )
     if account is not None and for_account is not None:
         raise UsageError("--account and --for exclude each other", "account")
     call = context.find_object(Call) or Call()

@@ -30,6 +30,7 @@ from waypost.transport.oauth.tokens import NoToken, Tokens
 from waypost.transport.trouble import (
     AddressRefused,
     CertificateRefused,
+    Garbled,
     LoginImpossible,
     Lost,
     Refused,
@@ -40,6 +41,8 @@ from waypost.wire.events import ClientEvent, Declined, HelloDone, LoggedIn, Star
 
 HANDSHAKE_S = 30.0  # of the time to connect
 ADDRESS_S = 10.0  # for one of several addresses
+ADDRESSES = 64  # of one name: whoever runs its DNS could answer with thousands
+NOT_SMTP = "what answers there does not speak SMTP"
 
 Saying = Callable[[Stage], None]
 Found = tuple[socket.AddressFamily, tuple[object, ...]]
@@ -124,11 +127,12 @@ class Dialer:
             raise AddressRefused(Stage.CONNECT, f"port {upstream.port} is not allowed here")
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
-        places: list[Found] = []
-        for family, _, _, _, address in found:
-            place = (family, tuple(address))
-            if place not in places and not (tenant and not self._guard.allows(str(address[0]))):
-                places.append(place)
+        named = dict.fromkeys((family, tuple(address)) for family, _, _, _, address in found)
+        places: list[Found] = [
+            place
+            for place in list(named)[:ADDRESSES]
+            if not tenant or self._guard.allows(str(place[1][0]))
+        ]
         if found and not places:
             raise AddressRefused(Stage.CONNECT, "the host's address is not allowed here")
         return places
@@ -172,6 +176,10 @@ class _Opening:
             if not isinstance(error, OSError | WaypostError | EOFError):
                 raise
             known = trouble.of_exception(self._stage, error)
+            tenant = self.upstream.account_id is not None
+            if tenant and isinstance(error, Garbled) and error.stage is Stage.GREETING:
+                # No account reads by us what another service says of itself.
+                known = msgspec.structs.replace(known, reason=NOT_SMTP)
             known = msgspec.structs.replace(known, reason=veil(known.reason))
             failed = TransportError(known.stage, known.reason, known)
             failed.transcript = transcript

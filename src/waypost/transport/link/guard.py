@@ -18,6 +18,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 2.1
 _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")  # RFC 3056
 _COMPATIBLE = ipaddress.IPv6Network("::/96")  # RFC 4291 2.5.5.1, obsolete
 _TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")  # RFC 2765 2.1
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # RFC 5214 6.1, of the interface identifier
 _UNICAST_6 = ipaddress.IPv6Network("2000::/3")  # RFC 4291 2.4: all that is given out
 
 _NEVER: tuple[IPNetwork, ...] = tuple(
@@ -90,6 +91,8 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address in _SIX_TO_FOUR:
         return ipaddress.IPv4Address(number >> 80 & 0xFFFFFFFF)
     if address in _NAT64 or address in _TRANSLATED or address in _COMPATIBLE:
+        return ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    if number >> 32 & 0xFFFFFFFF in _ISATAP and address in _UNICAST_6:
         return ipaddress.IPv4Address(number & 0xFFFFFFFF)
     return None
 

@@ -14,7 +14,7 @@ from typing import cast
 import msgspec
 
 from waypost.core.reply import Stage
-from waypost.transport.trouble import Lost, Silent
+from waypost.transport.trouble import Garbled, Lost, Silent
 from waypost.wire.client import ClientSession
 from waypost.wire.events import Broken, ClientEvent, QuitDone, Unasked
 
@@ -179,7 +179,7 @@ class Stream(asyncio.Protocol):
 
     def _ended_by(self, event: Broken | Unasked | QuitDone) -> Lost:
         if isinstance(event, Broken):
-            error = Lost(event.error.stage, event.error.public)
+            error: Lost = Garbled(event.error.stage, event.error.public)
         else:
             error = Lost(self.session.stage, "the upstream ended the session")
         self.fail(error)
