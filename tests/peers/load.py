@@ -6,6 +6,7 @@ Knows nothing of who is killed, how and why.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import smtplib
 import threading
@@ -82,13 +83,17 @@ def tokens(recording: Recording) -> Counter[str]:
 
 
 def emptied(relay: Relay, patience_s: float = 120) -> None:
-    """Waits until nothing is queued."""
-    wait_until(
-        lambda: not relay.cli("log", "list", "--limit", "1", "--status", "queued"),
-        "an empty queue",
-        patience_s,
-        step_s=0.5,
-    )
+    """Waits until nothing is queued, as long as it gets less every so often."""
+    left = math.inf
+    while left:
+        before = left
+
+        def fewer(before: float = before) -> bool:
+            nonlocal left
+            left = len(relay.cli("log", "list", "--limit", "0", "--status", "queued"))
+            return left < before
+
+        wait_until(fewer, "an empty queue", patience_s, step_s=0.5)
 
 
 def books_are_right(relay: Relay, credits: int) -> list[dict[str, object]]:
