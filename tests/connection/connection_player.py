@@ -11,6 +11,7 @@ import datetime
 import socket
 import ssl
 import struct
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,6 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     implicit: bool = False
     auth: str = "AUTH PLAIN LOGIN"
     auth_in_clear: bool = False
-    old_tls: bool = False
     echo: bool = False
 
 
@@ -171,8 +171,21 @@ class Certificates:
         ours.issue_cert("localhost").configure_cert(self.contexts["other ciphers"])
         self.contexts["other ciphers"].maximum_version = ssl.TLSVersion.TLSv1_2
         self.contexts["other ciphers"].set_ciphers("PSK")
+        self.contexts["old TLS"] = _old_tls()
+        ours.issue_cert("localhost").configure_cert(self.contexts["old TLS"])
         self.roots = str(path / "roots.pem")
         ours.cert_pem.write_to_path(self.roots)
+
+
+def _old_tls() -> ssl.SSLContext:
+    """A server that was never renewed: TLS 1.0 and 1.1 alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
 
 
 def _self_signed(path: Path, name: str) -> ssl.SSLContext:

@@ -131,6 +131,8 @@ TABLE: list[tuple[Play, dict[str, Any], str, str, str]] = [
     (mail("handshake", SILENT), {}, "tls_error", "TLS", "1.2"),
     (mail("handshake", CLOSE), {}, "tls_error", "TLS", "1.2"),
     (mail("handshake", "this is no TLS record"), {}, "tls_error", "TLS", "1.2"),
+    (Play(tls="old TLS"), {}, "tls_error", "TLS", "before 1.2"),
+    (Play(tls="old TLS", implicit=True), {}, "tls_error", "TLS", "before 1.2"),
     (Play(tls="other ciphers"), {}, "tls_error", "TLS", "cipher"),
     (Play(tls="other ciphers", implicit=True), {}, "tls_error", "TLS", "cipher"),
     # Certificates.
@@ -162,7 +164,61 @@ TABLE: list[tuple[Play, dict[str, Any], str, str, str]] = [
         "upstream trust",
     ),
     (Play(tls="self-signed"), {"validate": AUTO, "pin": "verified"}, CERT, "certificate", "self"),
-    # The login, in the words of the providers.
+    # The login, in the words of the providers: Google's at support.google.com/a/answer/3726730,
+    # Microsoft's at learn.microsoft.com (fix-issues-with-printers-scanners-and-lob-applications,
+    # smtp-submission-improvements) and aka.ms/smtp_auth_disabled, Amazon's at docs.aws.amazon.com
+    # (ses, smtp-response-codes), Zoho's at help.zoho.com, Yahoo's as its users publish them.
+    (
+        login(
+            "535-5.7.8 Username and Password not accepted. Learn more at\n535 5.7.8 "
+            " https://support.google.com/mail/?p=BadCredentials lf4-20020a170902fb4400 gsmtp"
+        ),
+        {"preset": "google-workspace"},
+        AUTH,
+        "login",
+        "apppasswords",
+    ),
+    (
+        login(
+            "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for "
+            "the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information."
+        ),
+        {"preset": "microsoft365"},
+        AUTH,
+        "login",
+        "Manage email apps",
+    ),
+    (
+        login(
+            "535 5.7.139 Authentication unsuccessful, the user credentials were incorrect. "
+            "[AM0PR01CA0089.eurprd01.prod.outlook.com]"
+        ),
+        {"preset": "microsoft365"},
+        AUTH,
+        "login",
+        "user name and password again",
+    ),
+    (
+        login("432 4.3.2 Concurrent connections limit exceeded."),
+        {"preset": "microsoft365"},
+        REJECTED,
+        "login",
+        "limit",
+    ),
+    (
+        login("535 Account not subscribed to SES"),
+        {"preset": "ses"},
+        AUTH,
+        "login",
+        "SMTP credentials",
+    ),
+    (
+        login("535 Authentication credentials invalid"),
+        {"preset": "ionos"},
+        AUTH,
+        "login",
+        "the user name there is the whole email address",
+    ),
     (
         login(
             "535-5.7.8 Username and Password not accepted. For more information, go to\n"
@@ -372,7 +428,7 @@ TABLE: list[tuple[Play, dict[str, Any], str, str, str]] = [
 
 
 def test_the_table_is_long_enough() -> None:
-    assert len(TABLE) >= 80
+    assert len(TABLE) >= 90
 
 
 @pytest.mark.parametrize(

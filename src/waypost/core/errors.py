@@ -6,6 +6,8 @@ A secret is put into neither: what may hold one is wrapped in `Secret` first.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 
 class WaypostError(Exception):
     """The root of all errors of ours; `str()` gives the public text."""
@@ -92,6 +94,9 @@ class Secret:
         return "***"
 
     __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not copied or written down as it is")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._text == self._text

@@ -276,8 +276,9 @@ def _fix(name: Diagnosis, advice: Advice, upstream: Upstream) -> str:
             f"{preset.title} is at {preset.host}, port {preset.port}, encryption "
             f"{preset.encryption.value}."
         )
-    if preset is not None and name in _ACCOUNT_MATTERS and preset.hints and preset.host:
-        parts.append(f"{preset.title}: {'; '.join(preset.hints)}.")
+    if preset is not None and name in _ACCOUNT_MATTERS and preset.host:
+        if preset.hints:
+            parts.append(f"{preset.title}: {'; '.join(preset.hints)}.")
         if name is Diagnosis.AUTHENTICATION_FAILED:
             parts.append(f"The user name there is {preset.username}.")
     return " ".join(parts)

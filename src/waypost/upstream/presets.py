@@ -372,6 +372,7 @@ _ALL = (
         encryption=TLS,
         limits=Limits(connections=5),
         regions=("com", "de", "co.uk", "fr", "es", "it"),
+        hints=("allow external access (POP3, IMAP, SMTP) in the settings of the mailbox",),
         spf="_spf-eu.ionos.com",
         spf_at=((".ionos.com", "_spf-us.ionos.com"),),
         dkim_selectors=("s1-ionos", "s2-ionos"),
