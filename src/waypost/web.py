@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
+import httptools
 import msgspec
 import uvicorn
 from litestar import Litestar, Request, Response
@@ -34,6 +35,7 @@ STRICT = (b"strict-transport-security", b"max-age=31536000")  # RFC 6797 6.1: a 
 AGAIN_S = "30"  # Retry-After where nobody knows better
 JSON = "application/json"
 
+_LENGTHS = (b"content-length", b"transfer-encoding")  # RFC 9112 6
 _WORDS = {404: "NOT_FOUND", 413: "TOO_LARGE"}
 _TEXTS = {
     404: "There is nothing at this address: see /docs",
@@ -134,7 +136,8 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._timer is None or self.transport.is_closing():
             return
         # The parser keeps an unfinished field to itself, however long it gets.
@@ -142,6 +145,25 @@ class _Protocol(HttpToolsProtocol):
         if self._unfinished_octets > HEAD_OCTETS:
             self._head_octets = self._unfinished_octets
             self.send_400_response("")
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                # Another protocol is offered beside the request (Java's client offers HTTP/2 with
+                # each) and declined (RFC 9110 7.8). The parser has stopped behind the head: another
+                # one goes on, with the body.
+                self.parser = httptools.HttpRequestParser(cast("Any", _BehindHead(self)))
+                data = _framing(self.headers) + data[upgrade.args[0] :]
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():  # else its body is still to come
+            super().on_message_complete()
 
     def on_message_begin(self) -> None:
         self._head_octets = self._unfinished_octets = 0
@@ -187,6 +209,44 @@ class _Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _BehindHead:
+    """What a parser tells that is given the body of a request whose head was parsed: all but the
+    head of ours in front of it."""
+
+    def __init__(self, protocol: _Protocol) -> None:
+        self._protocol = protocol
+        self._ours = True
+
+    def on_message_begin(self) -> None:
+        if not self._ours:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._ours:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._ours:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._ours:
+            self._protocol.on_headers_complete()
+        self._ours = False
+
+    def on_body(self, body: bytes) -> None:
+        self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._protocol.on_message_complete()
+
+
+def _framing(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """A head that says the same of the length of the body, and nothing else."""
+    lines = [b"%s: %s\r\n" % pair for pair in headers if pair[0] in _LENGTHS]
+    return b"POST / HTTP/1.1\r\n%s\r\n" % (b"".join(lines) or b"content-length: 0\r\n")
 
 
 class HasContext(Protocol):

@@ -10,6 +10,7 @@ WORKER_BITS = 8
 COUNTER_BITS = 12
 MS_SHIFT = WORKER_BITS + COUNTER_BITS
 COUNTER_LIMIT = 1 << COUNTER_BITS
+MOST = (1 << 63) - 1  # of a signed 64-bit column
 
 
 class IdentMaker:
@@ -42,7 +43,8 @@ def read(text: str) -> int | None:
     """The id that `show` made, or None if the text is not one."""
     if len(text) != 16 or any(c not in "0123456789abcdef" for c in text):
         return None
-    return int(text, 16)
+    ident = int(text, 16)
+    return ident if ident <= MOST else None
 
 
 def milliseconds(ident: int) -> int:
@@ -56,5 +58,5 @@ def worker(ident: int) -> int:
 
 
 def floor(ms: int) -> int:
-    """The smallest id of that millisecond: a bound for range scans."""
-    return max(ms, 0) << MS_SHIFT
+    """The smallest id of that millisecond, or the greatest of all: a bound for range scans."""
+    return min(max(ms, 0) << MS_SHIFT, MOST)

@@ -127,8 +127,7 @@ def found(look: Look, message: str, account: str | None) -> MessageRow:
     """The message, or `NotFound`; so is what cannot be an id, and another account's."""
     number = ident.read(message)
     owner = asker(look, account)
-    fits = number is not None and number < 1 << 63
-    row = log.message(look, number, owner) if fits and number is not None else None
+    row = log.message(look, number, owner) if number is not None else None
     if row is None:
         raise NotFound("there is no message of that id")
     return row

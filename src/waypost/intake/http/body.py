@@ -100,7 +100,7 @@ async def take(receive: Receive, folder: Path, memory: Memory) -> Body:
                 body.add(message.get("body", b""))
                 more = message.get("more_body", False)
                 if body.octets > READ_ON_OCTETS:
-                    raise _too_large({"Connection": "close"})
+                    raise too_large({"Connection": "close"})
     except TimeoutError:
         body.close()
         text = f"The body took longer than {BODY_S:.0f} s: send it faster"
@@ -114,10 +114,11 @@ async def take(receive: Receive, folder: Path, memory: Memory) -> Body:
         body.close()
         raise
     if body.octets > BODY_OCTETS:
-        raise _too_large({})
+        raise too_large({})
     return body
 
 
-def _too_large(headers: dict[str, str]) -> Failure:
+def too_large(headers: dict[str, str]) -> Failure:
+    """What a client is told that sends too much."""
     text = f"The body is larger than {BODY_OCTETS} bytes: send less, or a link to it"
     return Failure(413, "TOO_LARGE", text, headers=headers)

@@ -127,6 +127,8 @@ def _surrogate_in(octets: bytes) -> str:
         read = json.loads(octets)
     except (ValueError, RecursionError):
         return ""
+    if isinstance(read, list):  # a batch
+        read = {"messages": read}
     if not isinstance(read, dict):
         return ""
     for name, value in read.items():

@@ -124,9 +124,13 @@ class Gate:
 
 
 def header(scope: Mapping[str, Any], name: bytes) -> str:
-    """The value of a request header (name in lower case), or nothing."""
-    for found, value in scope["headers"]:
-        if found == name:
-            text: str = value.decode("latin-1")
-            return text.strip()
-    return ""
+    """The value of a request header (name in lower case), or nothing.
+
+    Raises `Failure` 400 where it is there twice with different values: each reader on the way may
+    have taken another of them.
+    """
+    given = {value.decode("latin-1").strip() for found, value in scope["headers"] if found == name}
+    if len(given) > 1:
+        text = f"The header {name.decode()} is there more than once: send it once"
+        raise Failure(400, "INVALID_REQUEST", text)
+    return given.pop() if given else ""

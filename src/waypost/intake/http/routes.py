@@ -21,13 +21,13 @@ from waypost.core.verdict import Reason
 from waypost.intake.accept import AWAY
 from waypost.intake.bounds import Memory, SessionCaps
 from waypost.intake.http import answer, once
-from waypost.intake.http.body import Body, take
+from waypost.intake.http.body import READ_ON_OCTETS, Body, take, too_large
 from waypost.intake.http.draft import Refused, wrong
 from waypost.intake.http.gate import Caller, Gate, header
 from waypost.intake.http.once import Again, Call, Once, Reply
 from waypost.intake.http.send import Envelope, Sending
 from waypost.intake.receive import MEMORY_FULL
-from waypost.web import JSON, Failure
+from waypost.web import BODY_OCTETS, JSON, Failure
 
 JSON_TYPES = frozenset({"", JSON})
 RAW_TYPES = frozenset({"message/rfc822"})
@@ -81,9 +81,9 @@ def handlers(ready: Ready) -> list[HTTPRouteHandler]:
     @post("/api/v1/email/raw", status_code=200)
     async def raw(request: Request[Any, Any, Any]) -> ASGIResponse:
         do = ready.now
-        envelope = _envelope(request.scope["query_string"])
 
         async def work(caller: Caller, body: Body, call: Call | None) -> Reply:
+            envelope = _envelope(request.scope["query_string"])
             return await do.sending.raw(caller, body, envelope, call)
 
         return await answered(do, request, RAW_TYPES, work, do.sending.again)
@@ -131,7 +131,10 @@ async def _within(
         early = do.gate.door.known_at_mail(caller.account_id, caller.key.id)
         if early is not None and early.reason in (NO_ROOM if name else NOT_NOW):
             raise Refused(early)
-        if not do.memory.room_for(_declared(scope)):
+        declared = _declared(scope)
+        if declared > (BODY_OCTETS if header(scope, b"expect") else READ_ON_OCTETS):
+            raise too_large({"Connection": "close"})  # it waits for a word, or nobody reads so far
+        if not do.memory.room_for(declared):
             raise Refused(MEMORY_FULL)
         body = await take(request.receive, do.folder, do.memory)
         try:
@@ -188,4 +191,7 @@ def _envelope(query: bytes) -> Envelope:
             to += [text.strip() for text in value.split(",") if text.strip()]
         elif name == "envelope-from":
             sender = value.strip()
+        else:
+            text = "There is no parameter of that name: those are envelope-to and envelope-from"
+            raise Failure(400, "INVALID_REQUEST", text)
     return Envelope(tuple(to), sender)
