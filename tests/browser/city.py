@@ -16,6 +16,7 @@ from pathlib import Path
 import apsw
 
 from pages.town import OPERATOR, PASSWORD, first_run, invited
+from peers.dns_server import DnsServer
 from peers.recording import Recording, RecordingServer
 from peers.relay import Relay, ident_of
 
@@ -33,6 +34,10 @@ GOOD = (
     ("lars@nordmail.test", "Your order 10483 is on its way"),
     ("paula@example.com", "Receipt for your payment"),
 )
+ZONE = (
+    '@ MX 10 mx\n@ TXT "v=spf1 include:amazonses.com -all"\nmx A 192.0.2.25\n'
+    '_dmarc TXT "v=DMARC1; p=none; rua=mailto:dmarc@northwind.test"\n'
+)
 SCREENS = {
     "login": "/login",
     "start": "/start",
@@ -47,6 +52,7 @@ SCREENS = {
     "integration": "/integrations/one?name=old-hosting",
     "integration-new": "/integrations/new",
     "domains": "/domains",
+    "domain": "/domains/check?domain=northwind.test",
     "keys": "/keys",
     "key-lines": "/keys/lines",
     "credits": "/credits?account=northwind",
@@ -78,6 +84,8 @@ class City:
 def built(folder: Path) -> Iterator[City]:
     """The city, while it stands."""
     server, sick = RecordingServer(Recording()), RecordingServer(Recording())
+    dns = DnsServer()
+    dns.zone("northwind.test", ZONE)
     for each in (server, sick):
         each.start()
     sick.book.users["news"] = "another password"
@@ -85,7 +93,11 @@ def built(folder: Path) -> Iterator[City]:
     relay = Relay(
         folder,
         settings='inline_wait = 2.0\nhostname = "relay.northwind.test"',
-        tables={"limits": "rate_per_minute = 0", "keep": 'body = "7d"'},
+        tables={
+            "limits": "rate_per_minute = 0",
+            "keep": 'body = "7d"',
+            "dns": f'servers = ["{dns.place}"]\nwatch_every = "5s"',
+        },
     )
     relay.config.write_text(relay.config.read_text().replace('hostname = "relay.test"\n', ""))
     relay.start()
@@ -93,6 +105,7 @@ def built(folder: Path) -> Iterator[City]:
         yield _peopled(relay, server.book, sick.book)
     finally:
         relay.stop()
+        dns.stop()
         for each in (server, sick):
             each.stop()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import get_args
 
 from browser.city import SCREENS, built
-from browser.window import NARROW, WIDE, Theme, chromium, window
+from browser.window import BROAD, NARROW, Theme, chromium, window
 
-SIZES = {"wide": (WIDE, 800), "narrow": (NARROW, 740)}
+SIZES = {"wide": (BROAD, 1000), "narrow": (NARROW, 740)}
 
 
 def draw(folder: Path, names: list[str]) -> None:

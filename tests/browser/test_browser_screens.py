@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser.city import SCREENS, City
-from browser.window import NARROW, WIDE, Theme, window
+from browser.window import BROAD, NARROW, WIDE, Theme, window
 from peers.need import need
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_axe_is_not_blind(city: City, browser: Browser, axe: str) -> None:
         assert "select-name" in [rule["id"] for rule in told["violations"]]
 
 
-@pytest.mark.parametrize("width", [NARROW, WIDE, 1600])
+@pytest.mark.parametrize("width", [NARROW, WIDE, BROAD])
 def test_no_page_is_wider_than_the_window(city: City, browser: Browser, width: int) -> None:
     with window(browser, city.relay.http, city.operator, width=width) as page:
         wide = []

@@ -67,7 +67,7 @@ def test_a_domain_that_turns_worse_is_told_and_shown(tmp_path: Path) -> None:
         api.close()
         assert upstream["domains"][0]["status"] == "error"
         page = Person(relay.http, cookies=first_run(relay)).get("/domains")
-        assert "corp.example" in page.words and "spf: " in page.words
+        assert "error" in page.words and "spf," in page.words
 
         dns.zone("corp.example", RIGHT)
         wait_until(lambda: len(receiver.alerts) == 2, "the recovery", 60)

@@ -202,7 +202,10 @@ def first(desk: Desk, token: Secret, email: str, password: Secret, who: Browser)
         session = opened(desk, look, member, who, pending=False)
         empty = not people.accounts(look, 1)
     if empty:
-        accounts.create(desk.by(hand), FIRST_ACCOUNT, credits=None)
+        made_account = msgspec.structs.replace(
+            hand, deed="account create", subject=FIRST_ACCOUNT, account=FIRST_ACCOUNT
+        )
+        accounts.create(desk.by(made_account), FIRST_ACCOUNT, credits=None)
     return Entered(session, False)
 
 

@@ -1,8 +1,10 @@
 // The chart of the overview: sent and failed, day by day.
 (() => {
   "use strict";
+  const HALF_DAY_S = 43200; // room for the first and the last bar
   const place = document.getElementById("chart");
   if (!place || typeof uPlot === "undefined") return;
+  const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
   let plot = null, days = null;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const draw = () => {
@@ -14,9 +16,9 @@
     plot = new uPlot({
       width: place.clientWidth, height: 220, tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       cursor: { drag: { x: false, y: false } },
-      scales: { y: { range: (_u, _least, most) => [0, Math.max(most, 5) * 1.08] } },
-      axes: [axis, { ...axis, size: 60, values: (_u, found) => found.map((v) => (v % 1 ? "" : v.toLocaleString())) }],
-      series: [{ value: "{YYYY}-{MM}-{DD}" }, series("sent", "--good"), series("failed", "--bad")],
+      scales: { x: { range: (_u, first, last) => [first - HALF_DAY_S, last + HALF_DAY_S] }, y: { range: (_u, _least, most) => [0, Math.max(most, 5) * 1.08] } },
+      axes: [{ ...axis, values: (_u, found) => found.map((at) => (at % 86400 ? "" : DAY.format(at * 1000))) }, { ...axis, size: 60, values: (_u, found) => found.map((v) => (v % 1 ? "" : v.toLocaleString())) }],
+      series: [{ label: "day", value: "{YYYY}-{MM}-{DD}" }, series("sent", "--good"), series("failed", "--bad")],
     }, [days.t, days.sent, days.failed], place);
   };
   fetch(place.dataset.days, { headers: { Accept: "application/json" } })
