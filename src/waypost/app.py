@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from waypost import __version__
 from waypost.clock import Clock
-from waypost.config import Config
-from waypost.core.errors import ConfigError, Secret, StoreAway
+from waypost.config import Config, Limits
+from waypost.core.errors import Secret, StoreAway
 from waypost.core.ident import IdentMaker
 from waypost.desk import secrets
 from waypost.desk.connection.vault import DeskVault
@@ -32,12 +30,13 @@ from waypost.listeners import Sockets, places
 from waypost.log import get
 from waypost.policy.judge import Rules
 from waypost.seat import Hearing, Seat
-from waypost.store.connect import Paths, make_folder, prepare
+from waypost.store.connect import Paths, make_data
 from waypost.store.keep.upkeep import Keep, Upkeep
 from waypost.store.locks import Lock, hold_parent, hold_serve, take
 from waypost.store.several.owners import Owners
 from waypost.store.several.turn import alone
 from waypost.store.spool import Spool
+from waypost.store.sqlite.ending import Keep as KeepBodies
 from waypost.store.sqlite.engine import Engine, open_store
 from waypost.transport.dispatch import Dispatcher
 from waypost.transport.flow.territory import Territory
@@ -61,23 +60,6 @@ UPKEEP_S = 60.0  # between looks for what may go
 STOP_S = 30.0  # section 12 of the contract
 
 
-def make_data(data: Path) -> None:
-    """Makes the data directory where it is missing. `ConfigError` where it cannot be written."""
-    try:
-        make_folder(data)
-        prepare(data)
-    except OSError as error:
-        raise ConfigError(
-            f"the data directory {data} cannot be made: {error.strerror};"
-            " name a place that this user may write to with --data"
-        ) from error
-    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"the data directory {data} is not writable by this user: change its owner,"
-            " or name another place with --data"
-        )
-
-
 def make_rules(config: Config) -> Rules:
     """What policy judges by."""
     return Rules(
@@ -90,6 +72,17 @@ def make_rules(config: Config) -> Rules:
         rate_per_minute=config.limits.rate_per_minute,
         repeat_window_ms=config.queue.resubmission_ms,
     )
+
+
+def make_queue_rules(config: Config) -> QueueRules:
+    """When mail is tried again, and given up."""
+    queue = config.queue
+    return QueueRules(queue.retry_ms, queue.give_up_after_ms, queue.hold_max_ms)
+
+
+def make_keep(config: Config) -> KeepBodies:
+    """How long bodies stay."""
+    return KeepBodies(config.keep.body_ms, config.keep.failed_body_ms)
 
 
 def open_engine(config: Config, clock: Clock, worker: int | None, *, serving: bool) -> Engine:
@@ -105,8 +98,7 @@ def open_engine(config: Config, clock: Clock, worker: int | None, *, serving: bo
         worker=worker,
         opener=opened,
         global_sender=config.global_sender,
-        keep_body_ms=config.keep.body_ms,
-        keep_failed_body_ms=config.keep.failed_body_ms,
+        keep=make_keep(config),
         create=serving,
     )
     engine.damaged.told = lambda text: get("store").error("message_damaged", text=text)
@@ -174,6 +166,7 @@ class App:
         self._certificate: Certificate | None = None
         self._engine: Engine | None = None
         self._alerts: Alerts | None = None
+        self._obeying: list[Callable[[Config], None]] = []  # who takes over what a reload changes
 
     async def start(self) -> None:
         """Builds all, the store first. Raises `ConfigError`, `StoreAway`, `SchemaTooNew`."""
@@ -187,6 +180,7 @@ class App:
         number = WORKER if self._seat is None else self._seat.number
         engine = open_engine(config, clock, number, serving=True)
         self._parts.push_async_callback(engine.close)
+        self._obeying.append(lambda now: engine.obey(make_keep(now), now.global_sender))
         if self._seat is not None:
             engine.join(self._seat.crew)
         disk = Disk(lambda: free_octets(config.data))
@@ -222,6 +216,7 @@ class App:
         api = routes.Ready()
         config = self._config
         desk = make_desk(config, self._clock)
+        self._obeying.append(lambda now: desk.obey(make_desk(now, self._clock)))
         frame = Frame(config, desk)
         handlers = surface.handlers(api, readiness, config, desk, frame)
         web = WebListener(handlers, list(config.listen.trusted_proxies), frame.lost)
@@ -256,9 +251,6 @@ class App:
 
     async def _start_delivery(self, engine: Engine) -> Dispatcher:
         config = self._config
-        rules = QueueRules(
-            config.queue.retry_ms, config.queue.give_up_after_ms, config.queue.hold_max_ms
-        )
         guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
         tokens = Tokens(DeskVault(make_desk(config, self._clock)), self._clock)
         dialer = Dialer(config.hostname, guard, tokens=tokens)
@@ -266,8 +258,9 @@ class App:
         if self._seat is not None:
             territory = Territory(Owners(config.data, self._seat.crew))
         dispatcher = Dispatcher(
-            engine, dialer, self._clock, rules, config.data, territory=territory
+            engine, dialer, self._clock, make_queue_rules(config), config.data, territory=territory
         )
+        self._obeying.append(lambda now: dispatcher.obey(make_queue_rules(now)))
         engine.attach(dispatcher)
         if self._seat is None:
             await dispatcher.start()
@@ -298,6 +291,12 @@ class App:
             throttle=self._throttle(),
         )
         house = House(collaborators, config.hostname, config.limits.sessions, Patience())
+
+        def limit(limits: Limits) -> None:
+            share = limits.memory_bytes // workers
+            house.limit(limits.sessions, limits.sessions_per_address, share)
+
+        self._obeying.append(lambda now: limit(now.limits))
         listeners = [
             *(Listener(bound, implicit_tls=False) for bound in self._sockets.submission),
             *(Listener(bound, implicit_tls=True) for bound in self._sockets.submissions),
@@ -342,6 +341,7 @@ class App:
             config.alerts.credits,
             clock,
         )
+        self._obeying.append(lambda now: standing.obey(now.alerts.credits))
         self._engine = engine
         self._round(notices.step)
         self._round(standing.step)
@@ -390,8 +390,9 @@ class App:
 
     async def _upkeep(self, engine: Engine) -> None:
         """Lets go of what has been kept long enough, and stops the relay when a sync failed."""
-        keep = Keep(log_ms=self._config.keep.log_ms, refusals_ms=self._config.keep.refusals_ms)
-        upkeep = Upkeep(self._config.data, keep)
+        kept = self._config.keep
+        upkeep = Upkeep(self._config.data, Keep(kept.log_ms, kept.refusals_ms))
+        self._obeying.append(lambda now: upkeep.obey(Keep(now.keep.log_ms, now.keep.refusals_ms)))
         while True:
             for _ in range(int(UPKEEP_S)):
                 await asyncio.sleep(1.0)
@@ -421,9 +422,10 @@ class App:
         return self._seat is None or self._housekeeping is not None
 
     def reload(self, config: Config) -> None:
-        """Takes over what can change while it runs: rules, limits of messages, the inline wait, the
-        certificate's files, where alerts go. Listeners, sessions' caps and the data directory need
-        a restart. Raises `ConfigError`."""
+        """Takes over what can change while it runs (`config.RELOADED`), and the certificate's
+        files. Listeners and the data directory need a restart. Raises `ConfigError`."""
+        for obey in self._obeying:
+            obey(config)
         if self._door is not None:
             self._door.rules = make_rules(config)
             self._door.inline_wait_s = config.inline_wait_s

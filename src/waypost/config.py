@@ -228,10 +228,8 @@ _SETTINGS: dict[str, _Setting] = {
 RELOADED = frozenset(
     {
         # what `App.reload` takes over
-        *("inline_wait", "received", "bare_newline", "queue.resubmission"),
-        *(f"limits.{name}" for name in ("rate_per_minute", "recipients")),
-        *(f"limits.{name}" for name in ("message_bytes", "body_bytes")),
-        *("alerts.url", "alerts.secret"),
+        *("inline_wait", "received", "bare_newline", "global_sender"),
+        *(name for name in _SETTINGS if name.startswith(("limits.", "queue.", "keep.", "alerts."))),
     }
 )
 

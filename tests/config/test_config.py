@@ -199,11 +199,11 @@ def test_what_a_reload_leaves_is_named(tmp_path: Path) -> None:
     started = config.load(place, environ={})
     assert config.needs_restart(started, started) == []
     place.write_text(
-        'data = "d"\nreceived = "private"\nglobal_sender = "a@b.test"\n'
+        'data = "d"\nreceived = "private"\nglobal_sender = "a@b.test"\nhostname = "other.test"\n'
         "[limits]\nrecipients = 7\nsessions = 9\n[listen]\nmetrics = [':9000']\n"
     )
     left = config.needs_restart(started, config.load(place, environ={}))
-    assert left == ["global_sender", "listen.metrics", "limits.sessions"]
+    assert left == ["hostname", "listen.metrics"]
     assert set(config.names()) > config.RELOADED
 
 

@@ -22,6 +22,7 @@ from waypost.store.connect import Paths
 from waypost.store.contract import Lane
 from waypost.store.spool import Spool
 from waypost.store.sqlite.accepting import Accept
+from waypost.store.sqlite.ending import Keep
 from waypost.store.sqlite.leftover import late
 from waypost.transport.flow.records import NO_WORDS, Records
 
@@ -266,7 +267,7 @@ def test_a_long_queue_is_looked_through_page_by_page(
 
 def test_a_file_goes_with_the_mail_that_was_too_old(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        store = house.store(1, keep_failed_body_ms=0)
+        store = house.store(1, keep=Keep(0, 0))
         file = Spool(house.data, 1).open()
         file.write(b"x" * 1000)
         rest = SpoolPart(file.finish(), 0, 1000)

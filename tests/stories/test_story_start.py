@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import smtplib
 import socket
 import ssl
 import stat
@@ -79,15 +80,53 @@ def test_a_reload_says_what_needs_a_restart(
 ) -> None:
     relay = make_relay()
     key = relay.furnish(recording.port)
-    relay.write_config(
-        'inline_wait = 0\nglobal_sender = "a@relay.test"', {"limits": "sessions = 9"}
-    )
+    relay.write_config('inline_wait = 0\nkey_prefix = "other-"', {"upstreams": "ports = [25]"})
     relay.signal(signal.SIGHUP)
     wait_until(lambda: "restart_needed" in relay.log.read_text(), "the warning")
     (line,) = [x for x in relay.log.read_text().splitlines() if "restart_needed" in x]
-    assert 'settings="global_sender, limits.sessions"' in line
+    assert 'settings="key_prefix, upstreams.ports"' in line
     assert relay.submit(key, mail(), ["ann@example.com"])[1].startswith("queued: ")
     wait_until(lambda: len(recording.messages) == 1, "the message upstream")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_reload_takes_over_what_it_can(
+    make_relay: Callable[..., Relay], recording: Recording, workers: str
+) -> None:
+    """Senders, times of the queue, how long bodies stay, caps of sessions: without a restart."""
+    relay = make_relay(settings=f"workers = {workers}")
+    key = relay.furnish(recording.port)
+    relay.cli("sender", "add", "other@relay.test", "--upstream", "main", "--global")
+    tables = {
+        "limits": "sessions_per_address = 1",
+        "queue": 'retry = ["100ms"]',
+        "keep": 'body = "1h"',
+    }
+    settings = f'workers = {workers}\ninline_wait = 0\nglobal_sender = "other@relay.test"'
+    relay.write_config(settings, tables)
+    relay.signal(signal.SIGHUP)
+    wait_until(lambda: relay.log.read_text().count("reloaded") == int(workers), "the reload")
+    assert "restart_needed" not in relay.log.read_text()
+    recording.answers["dot"] = "451 4.3.0 later"
+    bare = b"To: ann@example.com\r\nSubject: no From\r\n\r\nHi.\r\n"
+    with relay.session(key) as client:
+        answer = submit(client, bare, ["ann@example.com"], mail_from="")[1]
+        with (
+            pytest.raises(smtplib.SMTPConnectError, match="too many sessions"),
+            relay.session(None),
+        ):
+            pass
+    ident = ident_of(answer)
+    wait_until(lambda: len(attempts_of(relay, ident)) > 1, "another try, sooner than a minute")
+    recording.answers.clear()
+    wait_until(lambda: relay.message(ident)["status"] == "sent", "delivery")
+    told = relay.message(ident)
+    assert told["from"] == "other@relay.test"
+    assert told["bodyKept"] is True
+
+
+def attempts_of(relay: Relay, ident: str) -> list[object]:
+    return list(relay.message(ident)["recipients"][0]["attempts"])
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

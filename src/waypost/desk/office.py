@@ -61,7 +61,7 @@ class Hand(msgspec.Struct, frozen=True, kw_only=True):
     member_id: int | None = None
 
 
-class Desk(msgspec.Struct, frozen=True, kw_only=True):
+class Desk(msgspec.Struct, kw_only=True):
     """Where the deeds are done. `rate_per_minute` is the default of accounts, 0 is none.
 
     `create`: a data directory that is not there is made, else it is `NotFound`. `hand`: whose deeds
@@ -81,6 +81,11 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     create: bool = False
     hand: Hand | None = None
     bound: bool = False
+
+    def obey(self, other: Desk) -> None:
+        """Takes over what a reload has changed, and nothing else ever does."""
+        self.rate_per_minute, self.global_sender = other.rate_per_minute, other.global_sender
+        self.body_ms, self.failed_body_ms = other.body_ms, other.failed_body_ms
 
     def by(self, hand: Hand | None) -> Desk:
         """The same desk, whose deeds are this hand's."""

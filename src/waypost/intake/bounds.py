@@ -67,6 +67,10 @@ class SessionCaps:
         self._count(address, bucket, 1)
         return None
 
+    def limit(self, sessions: int, per_address: int) -> None:
+        """Other caps from now on; who is in stays."""
+        self._sessions, self._per_address = sessions, per_address
+
     def leave(self, address: str) -> None:
         """Counts a session out that `enter` let in."""
         self._count(address, self._bucket(address), -1)
@@ -114,6 +118,10 @@ class Memory:
     def __init__(self, limit_octets: int) -> None:
         self._limit = limit_octets
         self.used_octets = 0
+
+    def limit(self, octets: int) -> None:
+        """Another limit from now on; what is held stays."""
+        self._limit = octets
 
     def take(self, octets: int) -> bool:
         """Counts them, unless they do not fit."""

@@ -83,7 +83,7 @@ class House:
         self.patience = patience
         self.now_s = with_.clock.monotonic()
         self.stopping = False
-        self._strangers_most = max(sessions // STRANGERS_PART, min(sessions, STRANGERS_ALWAYS))
+        self._strangers_most = _strangers_most(sessions)
         self._guests: dict[Guest, None] = {}
         self._strangers: collections.OrderedDict[Guest, None] = collections.OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,6 +97,12 @@ class House:
     def empty(self) -> bool:
         """No session, and no message between its last dot and its answer."""
         return not self._guests and not self._promises
+
+    def limit(self, sessions: int, per_address: int, memory_octets: int) -> None:
+        """Other limits from now on; who is in stays."""
+        self._strangers_most = _strangers_most(sessions)
+        self.with_.caps.limit(sessions, per_address)
+        self.with_.memory.limit(memory_octets)
 
     def full(self, peer: str) -> str | None:
         """Counts a session in, or says why it cannot be let in."""
@@ -176,3 +182,7 @@ class House:
         """Whoever is still here goes; accepted messages still get finished by their tasks."""
         for guest in tuple(self._guests):
             guest.abort()
+
+
+def _strangers_most(sessions: int) -> int:
+    return max(sessions // STRANGERS_PART, min(sessions, STRANGERS_ALWAYS))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import apsw
 
-from waypost.core.errors import StoreAway, StoreBroken, Unwritable
+from waypost.core.errors import ConfigError, StoreAway, StoreBroken, Unwritable
 from waypost.store.several.turn import in_turn
 
 WAIT_MS = 5_000
@@ -70,6 +70,24 @@ def keep_private(paths: Paths) -> None:
     loose = seen.st_mode & 0o077 and seen.st_uid == os.geteuid()
     if loose and (paths.database.exists() or not any(paths.data.iterdir())):
         paths.data.chmod(0o700)
+
+
+def make_data(data: Path) -> None:
+    """For who serves: the data directory, made where it is missing. Raises `ConfigError` where it
+    cannot be written."""
+    try:
+        make_folder(data)
+        prepare(data)
+    except OSError as error:
+        raise ConfigError(
+            f"the data directory {data} cannot be made: {error.strerror};"
+            " name a place that this user may write to with --data"
+        ) from error
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"the data directory {data} is not writable by this user: change its owner,"
+            " or name another place with --data"
+        )
 
 
 def make_folder(folder: Path) -> None:

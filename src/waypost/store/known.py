@@ -64,6 +64,11 @@ class Known:
             self._seen = now
         return self._loaded
 
+    def obey(self, settings: Settings) -> None:
+        """What was read by other settings is read again."""
+        self._settings = settings
+        self._seen = -1
+
     def within(self, batch: Batch) -> Loaded:
         """The facts that a transaction sees, whatever the shared counter says."""
         if batch.generation is None:

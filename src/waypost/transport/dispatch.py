@@ -107,6 +107,12 @@ class Dispatcher:
         if self._territory is not None:
             await self._territory.stop()
 
+    def obey(self, rules: schedule.QueueRules) -> None:
+        """Takes over what a reload has changed: from the next try of each message on."""
+        self._rules = self._office.rules = rules
+        self._old_ms = 0
+        self.hungry()
+
     # What is counted.
 
     @property

@@ -23,7 +23,7 @@ import click
 import msgspec
 
 from waypost import config as configuration
-from waypost.app import App, make_data
+from waypost.app import App
 from waypost.cli import out
 from waypost.cli.base import Call, Command, pass_call
 from waypost.cli.relay.catcher import Catcher, Caught
@@ -35,6 +35,7 @@ from waypost.desk import accounts, keys, logs, secrets, upstreams
 from waypost.desk.connection.edits import Fields
 from waypost.desk.office import Desk
 from waypost.listeners import Sockets, bind
+from waypost.store.connect import make_data
 from waypost.upstream.settings import Form
 from waypost.values import Endpoint
 

@@ -21,7 +21,7 @@ from waypost.intake.auth import guesses_octets
 from waypost.intake.bounds import shared_octets
 from waypost.listeners import bind_each, places
 from waypost.seat import Seat
-from waypost.store.connect import Paths
+from waypost.store.connect import Paths, make_data
 from waypost.store.locks import held, hold_parent, hold_serve
 from waypost.store.migrate import open_migrated
 from waypost.store.several.crew import Crew, Ground
@@ -36,7 +36,7 @@ def serve_several(config: Config, read: Callable[[], Config], as_json: bool = Fa
         hold_serve(config.data)  # says who is there, which a taken port would not
     sockets = bind_each(config, config.workers)  # ports below 1024 are root's to bind
     serve_as_owner(config.data)
-    app.make_data(config.data)
+    make_data(config.data)
     hold_serve(config.data)  # the workers inherit it: until the last has ended nobody else serves
     parent_lock = hold_parent(config.data)
     open_migrated(config.data, create=True, serving=True).close()

@@ -47,6 +47,10 @@ class Upkeep:
         self._walked = 0
         self._tallied: tuple[tuple[int, ...], int] | None = None
 
+    def obey(self, keep: Keep) -> None:
+        """Other times from the next step on."""
+        self._keep = keep
+
     def step(self, now_ms: int) -> int:
         """One transaction; how many rows went or were looked at, 0 when nothing is left to do for
         now.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
+import msgspec
 
 from waypost.clock import Clock
 from waypost.core.address import Address
@@ -51,7 +52,7 @@ from waypost.store.waiting import Waiting
 
 SENDERS_A_ROUND = 64  # looked at before the loop gets a turn
 SLOW_POLL_S = 0.05  # for the outcome of a message that another process delivers
-WEEK_MS = 7 * 86_400_000
+KEEP = Keep(0, 7 * 86_400_000)
 _T = TypeVar("_T")
 
 
@@ -161,6 +162,14 @@ class Engine:
         with contextlib.suppress(StoreAway):
             self._notes.used(key_id, now_ms)
 
+    def obey(self, keep: Keep, global_sender: Address | None) -> None:
+        """Takes over what a reload has changed."""
+        new = msgspec.structs.replace(self._settings, keep=keep, global_sender=global_sender)
+        self._settings = new
+        self._means = Means(keep, self._known.within, self.damaged)
+        self._known.obey(new)
+        self.bell.stir()
+
     # Delivery.
 
     def attach(self, taker: Taker) -> None:
@@ -189,16 +198,13 @@ class Engine:
         # One of several asks while it runs: what is its own is on its way.
         busy = self._crew is not None and self.bell.taker is not None
 
-        def above(claim: int) -> int | None:
-            return self._ask(lambda db: dead.next_claim(db, claim))
-
         def make(claim: int) -> dead.Adopt | None:
             own = claim == self._claim
             if own and busy:
                 return None
             return dead.Adopt(claim, self._claimed if own else (), now_ms, self._means)
 
-        adopted = await dead.adopt(self._data, self._claim, above, self._submit, make)
+        adopted = await dead.adopt(self._data, self._claim, self._ask, self._submit, make)
         self._begun.open_up()
         if adopted:
             self.bell.stir(ring=True)
@@ -420,8 +426,7 @@ def open_store(
     worker: int | None,
     opener: Opener,
     global_sender: Address | None = None,
-    keep_body_ms: int = 0,
-    keep_failed_body_ms: int = WEEK_MS,
+    keep: Keep = KEEP,
     create: bool = False,
 ) -> Engine:
     """The store of a data directory, for one process. Raises `StoreAway`, `SchemaTooNew`.
@@ -437,7 +442,6 @@ def open_store(
         sync_names(data)
         number, lock = locks.hold_worker(data, worker)
         sweep(data, number)
-        keep = Keep(keep_body_ms, keep_failed_body_ms)
         return Engine(Settings(data, clock, opener, global_sender, keep), number, lock, db)
     except BaseException:
         if lock is not None:

@@ -20,8 +20,8 @@ from waypost.transport.link.connect import Dialer
 from waypost.transport.trouble import Trouble
 
 
-class Office(msgspec.Struct, frozen=True):
-    """What all couriers share."""
+class Office(msgspec.Struct):
+    """What all couriers share; a reload alone changes it."""
 
     store: RelayStore
     records: Records

@@ -45,6 +45,10 @@ class Standing:
         self._clock = clock
         self._not_before_s = 0.0
 
+    def obey(self, credits: int) -> None:
+        """Another bound from the next look on."""
+        self._credits = credits
+
     async def step(self) -> int:
         """Looks, and commits what is new of it; always 0: there is no more to do at once. Raises
         `StoreAway`.

@@ -110,15 +110,18 @@ class Adopt:
 async def adopt(
     data: Path,
     own: int,
-    above: Callable[[int], int | None],
+    ask: Callable[[Callable[[apsw.Connection], int | None]], int | None],
     submit: Callable[[Op], None],
     make: Callable[[int], Adopt | None],
 ) -> int:
     """Frees the claims of every worker that does not live; how many they were.
 
-    `own`: the claim of this process. `above`: the next claim in the queue. `make`: None leaves a
-    claim alone.
+    `own`: the claim of this process. `ask` reads. `make`: None leaves a claim alone.
     """
+
+    def above(claim: int) -> int | None:
+        return ask(lambda db: next_claim(db, claim))
+
     adopted, claim = 0, above(0)
     while claim is not None:
         op = make(claim)
