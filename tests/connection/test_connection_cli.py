@@ -175,3 +175,25 @@ def test_ssl_is_tls(folder: Path) -> None:
     assert run("upstream", "add", "up", *said, "--password-file", "pw", "--no-test")[0] == 0
     shown = json.loads(run("upstream", "show", "up", "--json")[1])
     assert (shown["encryption"], shown["port"]) == ("tls", 465)
+
+
+@pytest.mark.parametrize(
+    ("preset", "named", "username", "warned"),
+    [
+        ("sendgrid", (), "apikey", ""),
+        ("sendgrid", ("--username", "other"), "other", ""),
+        ("ses", (), "a@x.example", "at Amazon SES the user name is the SMTP user name"),
+        ("ses", ("--username", "AKIA"), "AKIA", ""),
+        ("mailjet", (), "a@x.example", "at Mailjet the user name is the API key"),
+        ("gmail", (), "a@x.example", ""),
+    ],
+)
+def test_a_user_name_that_is_no_address_is_asked_for(
+    folder: Path, preset: str, named: tuple[str, ...], username: str, warned: str
+) -> None:
+    said = ("--preset", preset, "--sender", "a@x.example", "--password-file", "pw", "--no-test")
+    code, out, complained = run("upstream", "add", "up", *said, *named, "--json")
+    assert code == 0
+    assert json.loads(out)["username"] == username
+    assert warned in complained
+    assert bool(warned) is ("--username" in complained)

@@ -154,6 +154,11 @@ def test_a_form_that_is_no_name_is_no_host(desk: Desk, connects: Connects, host:
 def test_a_forbidden_port(desk: Desk, connects: Connects, port: int) -> None:
     with pytest.raises(TestFailed) as refused:
         trial.add(desk, Trial(setup()), "own", fields("8.8.8.8", port), account="acme")
+    assert f"port {port}" in str(refused.value.view.title)
+    kept = make_upstream(port, host="8.8.8.8", account_id=7)
+    result = asyncio.run(check(setup(), kept, Wanted(), lambda step: None))
+    assert result.finding is not None
+    assert f"port {port}" in result.finding.title
     assert refused.value.view.diagnosis == "address_not_allowed"
     assert not connects.seen
 

@@ -533,10 +533,8 @@ def test_the_providers_host_that_was_meant_is_named(host: str, meant: str) -> No
 
 
 def test_a_closed_port_and_which_would_work(certificates: Certificates) -> None:
-    async def play() -> None:
+    async def play(port: int) -> None:
         good, plain = Play(tls="good"), Play()
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            port = closed.getsockname()[1]
         contexts = certificates.contexts
         async with (
             Player(good, contexts["good"]) as submission,
@@ -558,7 +556,9 @@ def test_a_closed_port_and_which_would_work(certificates: Certificates) -> None:
             heard = [*submission.heard, *submissions.heard, *old.heard, *expired.heard]
             assert not [line for line in heard if line.startswith(("AUTH", "MAIL"))]
 
-    asyncio.run(play())
+    with socket.socket() as closed:  # bound, so that nobody else takes the port, and deaf
+        closed.bind(("127.0.0.1", 0))
+        asyncio.run(play(closed.getsockname()[1]))
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,10 @@ class AddressRefused(TransportError):
     """The upstream's address or port is not one that a tenant's upstream may have."""
 
 
+class PortRefused(AddressRefused):
+    """It is the port."""
+
+
 class LoginImpossible(TransportError):
     """TLS or a way to log in that was asked for is not offered."""
 

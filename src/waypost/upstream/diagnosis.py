@@ -65,6 +65,7 @@ class Fault(enum.Enum):
 
     NO_ADDRESS = "the name has no address"
     FORBIDDEN = "a tenant's upstream may not be there"
+    FORBIDDEN_PORT = "a tenant's upstream may not be at this port"
     UNANSWERED = "no TCP answer in time"
     UNREACHABLE = "no way to the address"
     REFUSED = "the port is closed"
@@ -161,6 +162,7 @@ def name_of(seen: Seen) -> Diagnosis:
 _BY_FAULT = {
     Fault.NO_ADDRESS: Diagnosis.HOST_NOT_FOUND,
     Fault.FORBIDDEN: Diagnosis.ADDRESS_NOT_ALLOWED,
+    Fault.FORBIDDEN_PORT: Diagnosis.ADDRESS_NOT_ALLOWED,
     Fault.UNANSWERED: Diagnosis.CONNECTION_TIMED_OUT,
     Fault.UNREACHABLE: Diagnosis.CONNECTION_TIMED_OUT,
     Fault.REFUSED: Diagnosis.CONNECTION_REFUSED,
@@ -198,7 +200,8 @@ def _advice(name: Diagnosis, seen: Seen, upstream: Upstream) -> Advice:
         case Diagnosis.HOST_NOT_FOUND:
             return words.HOST_NOT_FOUND
         case Diagnosis.ADDRESS_NOT_ALLOWED:
-            return words.ADDRESS_NOT_ALLOWED
+            port = seen.fault is Fault.FORBIDDEN_PORT
+            return words.PORT_NOT_ALLOWED if port else words.ADDRESS_NOT_ALLOWED
         case Diagnosis.CONNECTION_TIMED_OUT:
             if seen.fault is Fault.SILENT:
                 return words.FELL_SILENT

@@ -43,13 +43,19 @@ HOST_NOT_FOUND = Advice(
     "Correct the host: the provider's help pages show it under SMTP or outgoing server.",
 )
 ADDRESS_NOT_ALLOWED = Advice(
-    "An account's upstream may not be at this address or port",
+    "An account's upstream may not be at the address of {host}",
     (
         "the host's address is a private, local or reserved one",
-        "the port is none of those that are open to accounts",
+        "the host is misspelt",
     ),
-    "Use the provider's public host and port 587, 465 or 25; the operator can allow networks and "
-    "ports under [upstreams] in the configuration.",
+    "Use the provider's public host; the operator can allow networks under [upstreams] in the "
+    "configuration (allow_networks).",
+)
+PORT_NOT_ALLOWED = Advice(
+    "An account's upstream may not be at port {port}",
+    ("the port is none of those that are open to accounts",),
+    "Use port 587 with starttls, or 465 with tls, as the provider says; the operator can allow "
+    "ports under [upstreams] in the configuration (ports).",
 )
 TIMED_OUT = Advice(
     "{host} did not answer on port {port} in time",

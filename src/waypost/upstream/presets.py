@@ -20,18 +20,23 @@ PASSWORD = ("plain", "login")
 PASSWORD_OR_OAUTH = ("plain", "login", "xoauth2")
 
 
+ADDRESS = "the whole email address"
+
+
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """One provider. `host` may hold {region} (the first of `regions` unless said) or {domain}, the
     sender's; empty: the person names it. `also`: its other hosts, with {region} too. `mx`: ends of
     the MX names of domains that it hosts.
 
+    `username`: what the user name is, in words; `login_as`: where it is the same for everybody.
+
     What DNS says of it: `spf`, the domain to include ({region} as above), and `spf_at`, another one
-    for hosts with this end; `dkim_selectors`, where
-    its keys usually stand; `dkim_cnames`, what stands there as a CNAME, where that is known without
-    asking the provider; `dkim_where`, the place that shows it. `signs_as`: the domain of its
-    signatures where that is never the sender's. `envelope`: the domain that it puts into MAIL FROM
-    in the place of the sender's, "" where it leaves it. `mx_record`: the MX of a domain that it
-    hosts. {domain} and {dashed} (with dashes for dots) are the sender's.
+    for hosts with this end; `dkim_selectors`, where its keys usually stand; `dkim_cnames`, what
+    stands there as a CNAME, where that is known without asking the provider; `dkim_where`, the
+    place that shows it. `signs_as`: the domain of its signatures where that is never the sender's.
+    `envelope`: the domain that it puts into MAIL FROM in the place of the sender's, "" where it
+    leaves it. `mx_record`: the MX of a domain that it hosts. {domain} and {dashed} (with dashes for
+    dots) are the sender's.
     """
 
     name: str
@@ -43,7 +48,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     regions: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    username: str = "the whole email address"
+    username: str = ADDRESS
+    login_as: str = ""
     hints: tuple[str, ...] = ()
     spf: str = ""
     spf_at: tuple[tuple[str, str], ...] = ()
@@ -88,32 +94,12 @@ _APP_PASSWORD_GOOGLE = (
     "https://myaccount.google.com/apppasswords; the account's own password does not work"
 )
 _SES_REGIONS = (
-    "us-east-1",
-    "us-east-2",
-    "us-west-1",
-    "us-west-2",
-    "ca-central-1",
-    "sa-east-1",
-    "eu-west-1",
-    "eu-west-2",
-    "eu-west-3",
-    "eu-central-1",
-    "eu-central-2",
-    "eu-north-1",
-    "eu-south-1",
-    "ap-south-1",
-    "ap-south-2",
-    "ap-southeast-1",
-    "ap-southeast-2",
-    "ap-southeast-3",
-    "ap-southeast-5",
-    "ap-northeast-1",
-    "ap-northeast-2",
-    "ap-northeast-3",
-    "af-south-1",
-    "me-south-1",
-    "me-central-1",
-    "il-central-1",
+    *("us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1"),
+    *("sa-east-1", "eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1"),
+    *("eu-central-2", "eu-north-1", "eu-south-1", "ap-south-1", "ap-south-2"),
+    *("ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-5", "ap-northeast-1"),
+    *("ap-northeast-2", "ap-northeast-3", "af-south-1", "me-south-1", "me-central-1"),
+    *("il-central-1",),
 )
 _ALL = (
     Preset(
@@ -294,6 +280,7 @@ _ALL = (
         host="smtp.sendgrid.net",
         also=("smtp.eu.sendgrid.net",),
         username="the word apikey",
+        login_as="apikey",
         hints=("the user name is the word apikey, the password is an API key with Mail Send",),
         spf="sendgrid.net",
         dkim_selectors=("s1", "s2"),

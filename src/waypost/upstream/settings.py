@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from types import MappingProxyType
 
 import idna
@@ -97,7 +98,7 @@ def complete(form: Form, sender: Address) -> Settings:
             host=where,
             port=port,
             encryption=encryption,
-            username=_username(form, str(sender)),
+            username=_username(form, preset.login_as or str(sender)),
             validate=_validate(form, Validate.AUTO),
             preset=preset.name,
             limits=_limits(form, preset.limits),
@@ -128,7 +129,7 @@ def change(old: Upstream, form: Form) -> Settings:
             host=where,
             port=port,
             encryption=encryption,
-            username=_username(form, old.username),
+            username=_username(form, (preset and preset.login_as) or old.username),
             validate=_validate(form, old.validate),
             preset=preset.name if preset else old.preset,
             limits=_limits(form, limits),
@@ -247,6 +248,14 @@ def cautions(encryption: Encryption, validate: Validate) -> tuple[str, ...]:
     if validate is Validate.OFF:
         return ("without certificate validation anybody on the way can pose as the server",)
     return ()
+
+
+def caution_of_name(preset: str, username: str, senders: Collection[str]) -> tuple[str, ...]:
+    """That a provider whose user names are no addresses was given one; none else."""
+    known = presets.PRESETS.get(preset)
+    if known is None or known.username == presets.ADDRESS or username not in senders:
+        return ()
+    return (f"at {known.title} the user name is {known.username}: set it with --username",)
 
 
 def _settled(form: Form, settings: Settings) -> Settings:

@@ -296,9 +296,12 @@ def _said(context: click.Context, flags: dict[str, Any]) -> Any:
 
 def _changed(call: Call, context: click.Context, view: Any) -> None:
     from waypost.core.upstream import Encryption, Validate
-    from waypost.upstream.settings import cautions
+    from waypost.upstream.settings import caution_of_name, cautions
 
-    for caution in cautions(Encryption(view.encryption), Validate(view.validate)):
+    warned = cautions(Encryption(view.encryption), Validate(view.validate))
+    if view.has_password:
+        warned += caution_of_name(view.preset, view.username, view.senders)
+    for caution in warned:
         out.warn(caution)
     if said(context, "validate") and view.validate != context.params["validate"]:
         out.warn(f"{view.host} has a certificate that verifies: validate stays {view.validate}")

@@ -17,18 +17,22 @@ from waypost.transport.check.run import Result, Setup
 from waypost.transport.check.watch import StepDone
 from waypost.upstream.diagnosis import Fault, Seen, Step, diagnose
 
-NOT_HERE = "the address or the port is none that an account's upstream may have"
+NOT_HERE = "the address is none that an account's upstream may have"
+NOT_THERE = "the port is none that an account's upstream may have"
 
 
 async def forbidden(setup: Setup, upstream: Upstream) -> Result | None:
     """The failed test; None: allowed, or a name without an address, which a test would see."""
-    allowed = setup.guard.allows_port(upstream.port) and all(
-        setup.guard.allows(address) for address in await _addresses(setup, upstream)
-    )
-    if allowed:
+    if not setup.guard.allows_port(upstream.port):
+        return _refused(upstream, Fault.FORBIDDEN_PORT, NOT_THERE)
+    if all(setup.guard.allows(address) for address in await _addresses(setup, upstream)):
         return None
-    step = StepDone(Step.RESOLVE, False, 0, NOT_HERE)
-    return Result((step,), diagnose(Seen(step=Step.RESOLVE, fault=Fault.FORBIDDEN), upstream))
+    return _refused(upstream, Fault.FORBIDDEN, NOT_HERE)
+
+
+def _refused(upstream: Upstream, fault: Fault, why: str) -> Result:
+    step = StepDone(Step.RESOLVE, False, 0, why)
+    return Result((step,), diagnose(Seen(step=Step.RESOLVE, fault=fault), upstream))
 
 
 async def _addresses(setup: Setup, upstream: Upstream) -> list[str]:

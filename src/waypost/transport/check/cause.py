@@ -18,6 +18,7 @@ from waypost.transport.trouble import (
     CertificateRefused,
     LoginImpossible,
     Lost,
+    PortRefused,
     Refused,
     Silent,
     TransportError,
@@ -72,6 +73,7 @@ def of_error(error: BaseException, watched: Watched, upstream: Upstream) -> Seen
         return of_reply(_STEPS.get(cause.stage, step), cause.stage, cause.reply, watched)
     if step is Step.RESOLVE:
         fault = Fault.FORBIDDEN if isinstance(cause, AddressRefused) else Fault.NO_ADDRESS
+        fault = Fault.FORBIDDEN_PORT if isinstance(cause, PortRefused) else fault
     elif isinstance(cause, ssl.SSLCertVerificationError):
         flaw = _FLAWS.get(cause.verify_code, Flaw.OTHER)
         step, fault = Step.CERTIFICATE, Fault.CERTIFICATE

@@ -33,6 +33,7 @@ from waypost.transport.trouble import (
     Garbled,
     LoginImpossible,
     Lost,
+    PortRefused,
     Refused,
     TransportError,
 )
@@ -124,7 +125,7 @@ class Dialer:
         """The addresses that may be connected to; raises `AddressRefused`, OSError."""
         tenant = upstream.account_id is not None
         if tenant and not self._guard.allows_port(upstream.port):
-            raise AddressRefused(Stage.CONNECT, f"port {upstream.port} is not allowed here")
+            raise PortRefused(Stage.CONNECT, f"port {upstream.port} is not allowed here")
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
         named = dict.fromkeys((family, tuple(address)) for family, _, _, _, address in found)
