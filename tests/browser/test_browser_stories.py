@@ -121,6 +121,72 @@ def test_from_the_link_to_a_delivered_message(
     assert b"Subject: The first of many" in arrived.octets
 
 
+def test_the_same_without_javascript(fresh: Relay, upstream: Recording, browser: Browser) -> None:
+    """Wrong input is told on the page it was typed on, and stays there to be corrected."""
+    with window(browser, fresh.http, javascript=False) as page:
+        page.goto(link_of(fresh))
+        page.fill("[name=email]", OPERATOR)
+        page.evaluate("document.querySelector('[name=password]').removeAttribute('minlength')")
+        page.fill("[name=password]", "short")
+        page.click("text=Make the login")
+        expect(page.locator(".notice.bad")).to_contain_text("12 to 256 characters")
+        assert page.input_value("[name=email]") == OPERATOR
+        page.fill("[name=password]", PASSWORD)
+        page.click("text=Make the login")
+        page.wait_for_url("**/start")
+        connect(page, free_port())
+        expect(page.locator("#trial")).to_contain_text("refused", timeout=30_000)
+        assert page.input_value("[name=sender]") == SENDER
+        page.fill("[name=port]", str(upstream.port))
+        page.click("text=Test and save")
+        page.wait_for_url("**/integrations/one?*", timeout=30_000)
+        key = make_key(page, "web shop")
+        send(fresh, key, letter("Without a script"))
+        page.goto("/start")
+        expect(page.locator("ol.steps > li.done")).to_have_count(4)
+        page.goto("/logs")
+        page.click("text=ann@example.com")
+        expect(page.locator("main .head")).to_contain_text("sent")
+    assert len(upstream.messages) == 1
+
+
+def test_by_the_keyboard_alone(fresh: Relay, upstream: Recording, browser: Browser) -> None:
+    """From the link to a key, each step where the focus is after the one before."""
+    with window(browser, fresh.http) as page:
+        page.goto(link_of(fresh))  # the focus is in the first field
+        page.keyboard.type(OPERATOR)
+        page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/start")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent").strip() == "Skip to the content"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")  # what the next step leads to
+        assert page.evaluate("document.activeElement.textContent").strip() == "Connect an upstream"
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/integrations/new")
+        page.focus("[name=sender]")
+        page.keyboard.type(SENDER)
+        page.focus("[name=host]")
+        page.keyboard.type("127.0.0.1")
+        page.keyboard.press("Tab")
+        page.keyboard.type(str(upstream.port))
+        page.keyboard.press("Tab")
+        page.keyboard.type("none")  # of a list, by its first letters
+        page.fill("[name=username]", "")
+        page.fill("[name=name]", "main")
+        page.focus("[name=port]")
+        page.fill("[name=port]", str(upstream.port))
+        page.keyboard.press("Enter")  # sends a form by its first button
+        page.wait_for_url("**/integrations/one?*", timeout=30_000)
+        page.goto("/keys")
+        page.focus("main [name=name]")
+        page.keyboard.type("shop")
+        page.keyboard.press("Enter")
+        expect(page.locator("main h1")).to_contain_text("shop")
+
+
 def test_the_lines_to_copy_send(fresh: Relay, upstream: Recording, browser: Browser) -> None:
     """curl's as it stands; smtplib's with the certificate that the relay made taken for good."""
     with window(browser, fresh.http) as page:

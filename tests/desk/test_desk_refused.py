@@ -67,6 +67,8 @@ def _ago(at: str) -> int:
         ("code:ADDRESS", lambda i: i % 50 == 0),
         ("code:55", lambda i: False),
         ("code:slower", lambda i: False),
+        ("550", lambda i: i % 50 == 0),
+        ("rate_limit", lambda i: i % 50 != 0),
         ("a3@x.example", lambda i: i % 5 == 3),
         ("from:X.EXAMPLE peer:192.0.2.1", lambda i: i % 3 == 1),
         ("peer:192.0.2", lambda i: False),
@@ -91,7 +93,9 @@ def test_an_account_finds_its_own(full: Desk) -> None:
         assert found and len({i % 2 for i in found}) == 1
 
 
-@pytest.mark.parametrize("text", ["status:sent", "upstream:x", "id:0", 'from:"', "after:x"])
+@pytest.mark.parametrize(
+    "text", ["status:sent", "upstream:x", "id:0", 'from:"', "after:x", "-1 <b>x"]
+)
 def test_what_cannot_be_asked_is_said(full: Desk, text: str) -> None:
     with pytest.raises(UsageError):
         refused.page(full, read_refusals(text), account=None)

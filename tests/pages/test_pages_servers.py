@@ -286,6 +286,12 @@ def test_senders(place: Place) -> None:
     )
     assert bad.status == 400
     assert "whole number" in bad.words
+    bad = owner.submit(
+        "/senders", "/senders/change", address="news@corp.example", on="corp", daily_cap="x"
+    )
+    assert bad.status == 400 and "Add a sender" in bad.words  # the list, with what was wrong
+    twice = owner.submit("/senders", address="news@corp.example", upstream="corp")
+    assert twice.status == 409 and 'value="news@corp.example"' in twice.text
     removed = owner.submit("/senders", "/senders/remove", address="news@corp.example", on="corp")
     assert removed.status == 303
     assert "is removed" in owner.get("/senders").words

@@ -205,6 +205,8 @@ def note_of(text: str, field: str) -> str:
 
 def address_of(text: str, field: str) -> Address:
     """The address, or `UsageError`."""
+    if not text.strip():
+        raise UsageError("an address is missing, such as ann@example.com", field)
     try:
         return parse_address(text.strip())
     except AddressError as error:

@@ -21,6 +21,7 @@ from waypost.core.lifecycle import Status
 
 TEXT_CHARACTERS = 1_000
 _TERM = re.compile(r'\s*(?:([A-Za-z]+):)?(?:"([^"]*)"|([^\s"]+))(?=\s|$)')
+_CODE = re.compile(r"\d{3}|\d\.\d{1,3}\.\d{1,3}|[A-Za-z]+(?:_[A-Za-z]+)*")
 _AGO = re.compile(r"(\d{1,5})\s*([smhdw])")
 _UNIT_MS = MappingProxyType(
     {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -94,7 +95,7 @@ def read(text: str) -> Terms:
 
 def read_refusals(text: str) -> RefusalTerms:
     """The same for refusals."""
-    return _read(text, RefusalTerms, lambda word: "from" if "@" in word else "code")
+    return _read(text, RefusalTerms, _guessed_of_refusals)
 
 
 def names(kind: type[Written]) -> tuple[str, ...]:
@@ -146,6 +147,14 @@ def _guessed(word: str) -> str:
     if "@" in word:
         return "to"
     raise UsageError(f"search for an address, an id, or with {_list(Terms)}", "q")
+
+
+def _guessed_of_refusals(word: str) -> str:
+    if "@" in word:
+        return "from"
+    if _CODE.fullmatch(word) is not None:
+        return "code"
+    raise UsageError(f"search for an address, a code, or with {_list(RefusalTerms)}", "q")
 
 
 def _list(kind: type[Written]) -> str:

@@ -4,6 +4,8 @@
   const all = (query, root) => [...(root || document).querySelectorAll(query)];
   const KEPT = 500; // rows of a list that stays open
 
+  const bulk = document.querySelector("[data-bulk]");
+
   // The log, live while it is open.
   const lines = document.querySelector("[data-live]");
   if (lines && window.EventSource) {
@@ -29,6 +31,7 @@
         const table = lines.closest(".table");
         if (table && shown.length) {
           table.hidden = false;
+          if (bulk) bulk.hidden = false;
           for (const empty of all("main .empty")) empty.remove();
         }
         choose();
@@ -48,7 +51,6 @@
   }
 
   // Choosing rows for a deed on many.
-  const bulk = document.querySelector("[data-bulk]");
   const every = document.querySelector("[data-all]");
   const boxes = () => all("input[name=id][form=bulk]");
   function choose() {

@@ -5,18 +5,23 @@ Knows nothing of the mail that uses them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from litestar.handlers import HTTPRouteHandler
 
-from waypost.core.errors import UsageError
+from waypost.core.errors import Forbidden, UsageError, WrongState
 from waypost.desk import accounts, senders, upstreams
 from waypost.desk.senders import Edit
 from waypost.pages.frame.ask import Answer, Ask
-from waypost.pages.frame.failing import sentence
+from waypost.pages.frame.failing import sentence, status_of
 from waypost.pages.frame.frame import Frame
 from waypost.pages.screens.servers.forms import number_of
 from waypost.pages.screens.servers.owner import owner_of
 
 SHOWN = 40
+EMPTY: Mapping[str, str] = MappingProxyType({})
+REFUSED = (UsageError, Forbidden, WrongState)
 
 
 def handlers(frame: Frame) -> list[HTTPRouteHandler]:
@@ -30,7 +35,10 @@ def handlers(frame: Frame) -> list[HTTPRouteHandler]:
     ]
 
 
-def show(ask: Ask, status: int = 200, error: str | None = None) -> Answer:
+def show(
+    ask: Ask, status: int = 200, error: str | None = None, values: Mapping[str, str] = EMPTY
+) -> Answer:
+    """`values`: what the form of a new one is filled with."""
     found = senders.list_(ask.desk, account=ask.account, limit=SHOWN)
     own = upstreams.list_(ask.desk, account=ask.account, limit=SHOWN)
     names = (
@@ -42,7 +50,7 @@ def show(ask: Ask, status: int = 200, error: str | None = None) -> Answer:
         found=found,
         upstreams=[one for one in own if ask.account is not None or one.account is None],
         accounts=names,
-        values=ask.form,
+        values=values,
         error=error,
     )
 
@@ -61,28 +69,34 @@ def add(ask: Ask) -> Answer:
             from_name=ask.form.get("from_name", "").strip(),
             default="default" in ask.form,
         )
-    except UsageError as wrong:
-        return show(ask, 400, sentence(wrong))
+    except REFUSED as wrong:
+        return show(ask, status_of(wrong), sentence(wrong), ask.form)
     return ask.see("/senders", f"Mail may be from {made.address} now.")
 
 
 def change(ask: Ask) -> Answer:
     owner = owner_of(ask)
     edit: Edit = {}
-    if "daily_cap" in ask.form:
-        edit["daily_cap"] = _cap(ask)
-    if "from_name" in ask.form:
-        edit["from_name"] = ask.form["from_name"].strip()
-    if ask.form.get("default"):
-        edit["default"] = ask.form["default"] == "yes"
     address, on = ask.form.get("address", ""), ask.form.get("on") or None
-    done = senders.change(ask.about(owner), address, account=owner, on=on, **edit)
+    try:
+        if "daily_cap" in ask.form:
+            edit["daily_cap"] = _cap(ask)
+        if "from_name" in ask.form:
+            edit["from_name"] = ask.form["from_name"].strip()
+        if ask.form.get("default"):
+            edit["default"] = ask.form["default"] == "yes"
+        done = senders.change(ask.about(owner), address, account=owner, on=on, **edit)
+    except REFUSED as wrong:
+        return show(ask, status_of(wrong), sentence(wrong))
     return ask.see("/senders", f"{done.address} is changed; a hold has ended.")
 
 
 def remove(ask: Ask) -> Answer:
     owner, on = owner_of(ask), ask.form.get("on") or None
-    done = senders.remove(ask.about(owner), ask.form.get("address", ""), account=owner, on=on)
+    try:
+        done = senders.remove(ask.about(owner), ask.form.get("address", ""), account=owner, on=on)
+    except REFUSED as wrong:
+        return show(ask, status_of(wrong), sentence(wrong))
     return ask.see("/senders", f"{done.address} is removed.")
 
 
