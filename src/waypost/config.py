@@ -346,7 +346,7 @@ def _source(flag: Path | None, variable: str, here: Path) -> Path | None:
 
 def _parsed(source: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(source.read_text("utf-8"))
+        return tomllib.loads(source.read_text("utf-8-sig"))  # some editors begin with a BOM
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -384,8 +384,10 @@ def _known(name: str, problem: str) -> str:
     near = difflib.get_close_matches(name, _SETTINGS, 1, 0.6) or [
         known for known in _SETTINGS if known.rpartition(".")[2] == last
     ]
-    near = near or difflib.get_close_matches(name, [*_SETTINGS, *_SECTIONS], 1, 0.0)
-    if near and problem.startswith("unknown variable"):
+    variable = problem.startswith("unknown variable")
+    named = [*_SETTINGS] if variable else [*_SETTINGS, *_SECTIONS]
+    near = near or difflib.get_close_matches(name, named, 1, 0.0)
+    if near and variable:
         near = [PREFIX + near[0].upper().replace(".", "__")]
     raise ConfigError(problem + (f"; the nearest known name is {near[0]}" if near else ""))
 

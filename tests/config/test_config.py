@@ -175,6 +175,7 @@ def test_what_is_wrong_is_named_with_its_place(
     [
         ("WAYPOST_LIMITS__RATE", "1", "WAYPOST_LIMITS__RATE_PER_MINUTE"),
         ("WAYPOST_HOSTNAM", "x", "WAYPOST_HOSTNAME"),
+        ("WAYPOST_LIMITS", "5", "nearest known name is WAYPOST_LIMITS__"),
         ("WAYPOST_WORKERS", "many", "WAYPOST_WORKERS: expected a whole number"),
         ("WAYPOST_WORKERS", "", "WAYPOST_WORKERS: expected a whole number"),
         ("WAYPOST_UPSTREAMS__PORTS", "25,x", "WAYPOST_UPSTREAMS__PORTS: expected a list"),
@@ -205,6 +206,10 @@ def test_what_a_reload_leaves_is_named(tmp_path: Path) -> None:
     left = config.needs_restart(started, config.load(place, environ={}))
     assert left == ["hostname", "listen.metrics"]
     assert set(config.names()) > config.RELOADED
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    assert load(tmp_path, "\ufeffworkers = 2\n").workers == 2
 
 
 def test_a_file_that_is_no_text_is_said_so(tmp_path: Path) -> None:
