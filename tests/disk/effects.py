@@ -7,11 +7,13 @@ Knows nothing of Waypost.
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
@@ -76,6 +78,15 @@ class Effects:
             "EFFECTS_CONTROL": str(self._told),
         }
         return {**found, "EFFECTS_JOURNAL": str(self.journal)} if journal else found
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Meanwhile no effect begins, and each that began is recorded. Who is killed at another
+        moment may leave an effect without its record, or a torn one that hides all behind it.
+        """
+        with self.journal.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            yield
 
     def arm(self, left: int, error: int = errno.EIO) -> None:
         """After so many effects the next one fails, once."""

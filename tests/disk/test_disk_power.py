@@ -89,7 +89,8 @@ def lived(
         with Load(relay, key, mark=effects.told, lines=LINES) as load:
             for _ in range(kills):
                 load.more(60)
-                relay.kill9()
+                with effects.still():
+                    relay.kill9()
                 relay.start()
             load.more(60)
     finally:
