@@ -108,6 +108,15 @@ def test_every_refusal_of_the_upstream(
             "attachments",
         ),
         ({"bbc": "a@b.test"}, 400, "INVALID_REQUEST", "bbc"),
+        *(
+            (
+                {"attachments": [{"filename": "a", "content": "", "contentType": kind}]},
+                400,
+                "INVALID_REQUEST",
+                "attachments",
+            )
+            for kind in ("message/rfc822", "Multipart/mixed; boundary=x", "text", "text/")
+        ),
     ],
 )
 def test_wrong_fields(
