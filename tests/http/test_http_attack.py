@@ -179,5 +179,15 @@ def test_half_a_character_in_a_batch_is_named(shared: Client, book: Recording) -
     assert (answer.status, answer.told["field"], book.messages) == (400, "messages", [])
 
 
+@pytest.mark.parametrize(("fields", "status"), [(640, 200), (700, 431)])
+def test_a_header_section_of_many_fields(shared: Client, fields: int, status: int) -> None:
+    """Each of 100 octets, and all of it in one piece: 65,536 are taken."""
+    lines = "".join(f"X-{n:05}: {'x' * 91}\r\n" for n in range(fields))
+    octets = f"GET /livez HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode()
+    ((got, _, told),) = answers(shared.port, octets)
+    assert got == status
+    assert status == 200 or told["code"] == "INVALID_REQUEST"
+
+
 def test_the_log_is_quiet_about_them(house: Relay) -> None:
     assert "request_broke" not in house.log.read_text()
