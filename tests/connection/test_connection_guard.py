@@ -152,8 +152,10 @@ def test_a_form_that_is_no_name_is_no_host(desk: Desk, connects: Connects, host:
 
 @pytest.mark.parametrize("port", [1, 22, 80, 443, 3306, 6379, 11211, 65535, 586, 466])
 def test_a_forbidden_port(desk: Desk, connects: Connects, port: int) -> None:
-    with pytest.raises(TestFailed) as refused:
-        trial.add(desk, Trial(setup()), "own", fields("8.8.8.8", port), account="acme")
+    for test in (True, False):
+        with pytest.raises(TestFailed) as refused:
+            trying = Trial(setup(), test=test)
+            trial.add(desk, trying, "own", fields("8.8.8.8", port), account="acme")
     assert f"port {port}" in str(refused.value.view.title)
     kept = make_upstream(port, host="8.8.8.8", account_id=7)
     result = asyncio.run(check(setup(), kept, Wanted(), lambda step: None))

@@ -3,8 +3,10 @@ with TLS and login."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import sqlite3
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -287,3 +289,51 @@ def test_failover_is_told_and_ends_by_itself(
     assert shown["lastSuccessAt"] is not None
     assert relay.credits() == 7
     relay.audit()
+
+
+@pytest.mark.slow
+def test_a_password_that_is_moved_to_another_row_does_not_open(
+    make_relay: Callable[..., Relay],
+) -> None:
+    """Row 45 of the threats: who can write the database still cannot make one account's server be
+    told another's password. The mail waits until the password is set."""
+    books = [RecordingServer(Recording(users={"way": word})) for word in ("alpha", "beta")]
+    try:
+        ports = [book.start().port for book in books]
+        allowed = f'allow_networks = ["127.0.0.0/8"]\nports = {ports}'
+        relay = make_relay(tables={"upstreams": allowed})
+        for name, port, word in zip(("acme", "bolt"), ports, ("alpha", "beta"), strict=True):
+            relay.cli("account", "create", name, "--credits", "10")
+            relay.cli(
+                *("upstream", "add", "own", "--account", name, "--sender", f"a@{name}.test"),
+                *("--host", "127.0.0.1", "--port", str(port), "--encryption", "none"),
+                *("--username", "way", "--password-file", "-"),
+                stdin=f"{word}\n",
+            )
+        relay.stop()
+        with contextlib.closing(sqlite3.connect(next(relay.data.glob("*.db")))) as db, db:
+            db.execute(
+                "UPDATE upstream SET password = (SELECT password FROM upstream WHERE id = 1)"
+                " WHERE id = 2"
+            )
+        before = len(books[1].book.logins)
+        relay.start()
+        key = relay.key("bolt")
+        letter = mail().replace(b"noreply@relay.test", b"a@bolt.test")
+        code, text = relay.submit(key, letter, ["ann@example.com"], "a@bolt.test")
+        assert (code, text.split()[0]) == (250, "queued:")
+        shown = relay.cli("upstream", "show", "own", "--account", "bolt")
+        assert shown["state"] == "paused"
+        assert "cannot be opened" in shown["reason"]
+        refused = relay.run("--json", "upstream", "test", "own", "--account", "bolt")
+        assert refused.returncode == 1
+        assert "alpha" not in refused.stdout + refused.stderr
+        assert books[1].book.logins[before:] == []
+        again = ("upstream", "set", "own", "--account", "bolt", "--password-file", "-")
+        relay.cli(*again, stdin="beta\n")
+        wait_until(lambda: bool(books[1].book.messages), "the mail")
+        assert relay.credits("bolt") == 9
+        relay.audit()
+    finally:
+        for book in books:
+            book.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from waypost.core.errors import Secret
+from waypost.core.errors import Secret, StoreAway
 from waypost.core.upstream import Health, Login, Upstream, UpstreamState
 from waypost.desk.connection.edits import Edited
 from waypost.desk.domains.known import states
@@ -122,6 +122,7 @@ def view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:
     """As it is shown."""
     bound = people.senders_of_upstream(look, row.id)
     without = row.login == Login.PASSWORD.value and row.password is None
+    shut = _unopened(desk, row)
     return UpstreamView(
         id=row.id,
         name=row.name,
@@ -144,8 +145,8 @@ def view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:
         recipients=row.recipients,
         daily_cap=row.daily_cap,
         used_today=people.used(look, "u", row.id, desk.today()),
-        state=row.state,
-        reason=row.reason,
+        state=UpstreamState.PAUSED.value if shut else row.state,
+        reason=shut or row.reason,
         since=iso_or_none(row.since),
         next_probe_at=iso_or_none(row.probe_at),
         last_success_at=iso_or_none(row.last_success),
@@ -154,6 +155,19 @@ def view(look: Look, desk: Desk, row: UpstreamRow) -> UpstreamView:
         domains=states(look, row.id),
         created_at=iso(row.created_at),
     )
+
+
+def _unopened(desk: Desk, row: UpstreamRow) -> str:
+    """Why its password does not open, so that the relay treats it as paused; empty: it does, or
+    that cannot be seen from here."""
+    try:
+        opened(desk, row)
+    except SealError as error:
+        return f"its password cannot be opened: {error.public}"
+    except StoreAway as error:
+        lost = not desk.key_file.exists()
+        return f"its password cannot be opened: {error.public}" if lost else ""
+    return ""
 
 
 def _failed_over(row: UpstreamRow) -> bool:
