@@ -511,3 +511,28 @@ def test_header_only_named_again_is_left_out(tmp_path: Path) -> None:
         assert await house.first.commit(four) == Committed(four.id, 2)
 
     run(tmp_path / "data", story)
+
+
+def test_what_ended_meanwhile_is_not_ended_or_refunded_again(tmp_path: Path) -> None:
+    """Whoever ended it: an attempt's results for it are left out."""
+
+    async def story(house: House) -> None:
+        taker = Taker()
+        house.first.attach(taker)
+        await house.first.commit(house.acceptance("a@a.test", "b@a.test", "c@a.test"))
+        (parcel,) = taker.taken
+        house.change("UPDATE recipient SET state = 3, ended_at = 1 WHERE number = 2")
+        house.change("UPDATE message SET queued = 2, cancelled = 1, refunded = 1")
+        house.change("UPDATE account SET balance = balance + 1, cancelled = 1 WHERE id = 1")
+        house.change(
+            "INSERT INTO ledger (account_id, at, amount, reason, message_id, recipient, balance)"
+            " VALUES (1, 0, 1, 'refund', ?, 2, 998)",
+            parcel.id,
+        )
+        house.first._fresh.clear()  # its counts have moved
+        await house.first.record(attempt(parcel, State.FAILED, code=550, text="5.1.1 nobody"))
+        assert house.sql("SELECT state FROM recipient ORDER BY number") == [(2,), (3,), (2,)]
+        assert house.sql("SELECT failed, cancelled, refunded FROM message") == [(2, 1, 3)]
+        assert house.balance == 1_000
+
+    run(tmp_path / "data", story)
