@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +29,7 @@ from waypost.intake.bounds import (
     Disk,
     Memory,
     SessionCaps,
+    free_octets,
     shared_octets,
 )
 
@@ -134,6 +139,16 @@ def test_disk_is_nearly_full_below_a_gigabyte_or_a_twentieth(
     free: int, total: int, room: bool
 ) -> None:
     assert Disk(lambda: (free, total)).room(0.0) is room
+
+
+@pytest.mark.parametrize(("inodes", "left", "free"), [(1000, 10, 400), (1000, 0, 0), (0, 0, 400)])
+def test_a_disk_without_inodes_has_nothing_free(
+    inodes: int, left: int, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ext4 does; btrfs counts none, and says 0 of 0."""
+    seen = SimpleNamespace(f_files=inodes, f_favail=left, f_bavail=100, f_blocks=1000, f_frsize=4)
+    monkeypatch.setattr(os, "statvfs", lambda _: seen)
+    assert free_octets(Path("/anywhere")) == (free, 4000)
 
 
 def test_the_disk_is_looked_at_once_a_second_and_a_sick_one_is_full() -> None:
