@@ -424,6 +424,17 @@ TABLE: list[tuple[Play, dict[str, Any], str, str, str]] = [
     ),
     (mail("dot", "550 5.7.1 looks like spam"), {}, REJECTED, "test mail", "another address"),
     (mail("dot", CLOSE), {}, REJECTED, "test mail", "another address"),
+    # Silence where it is not played above.
+    (
+        Play(tls="good", implicit=True, say={"greeting": SILENT}),
+        {},
+        LATE,
+        "greeting",
+        "said nothing more",
+    ),
+    (mail("RSET", SILENT), {}, LATE, "MAIL FROM", "said nothing more"),
+    *((mail(step, SILENT), {}, LATE, "test mail", "nothing more") for step in ("RCPT", "DATA")),
+    (mail("dot", SILENT), {}, LATE, "test mail", "said nothing more"),
 ]
 
 
