@@ -57,15 +57,6 @@ class Window:
         lane.append(parcel)
         self.ready += 1
 
-    def push_first(self, parcel: Parcel) -> None:
-        """Puts back what was taken: it is the very next."""
-        account_id = parcel.account_id
-        if account_id in self._lanes:
-            self._turn.remove(account_id)
-        self._lanes.setdefault(account_id, deque()).appendleft(parcel)
-        self._turn.appendleft(account_id)
-        self.ready += 1
-
     def pop(self) -> Parcel | None:
         if not self._turn:
             return None
