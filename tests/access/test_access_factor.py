@@ -48,6 +48,9 @@ def test_it_is_asked_for_after_the_password(
     entered = login.by_code(desk, waiting.token, code(key, clock.ms), HERE)
     assert seen(desk, entered.token).second_factor
     assert entered.token != waiting.token and sessions.visitor(desk, waiting.token) is None
+    clock.ms += STEP_MS
+    with pytest.raises(NotFound):  # what waited is used up, whatever code comes with it
+        login.by_code(desk, waiting.token, code(key, clock.ms), HERE)
 
 
 def test_it_is_asked_for_after_a_link(desk: Desk, key: str, ann: Visitor) -> None:

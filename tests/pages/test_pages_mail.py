@@ -17,6 +17,7 @@ from pages.town import PASSWORD, Town, invited
 from peers.person import Person
 from peers.process import wait_until
 from peers.relay import ident_of, mail
+from waypost.pages.screens import logs
 
 HTML_MAIL = "MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\nX-Trace: seen\r\n"
 
@@ -343,7 +344,17 @@ def _until(stream: http.client.HTTPConnection, word: str) -> str:
                 return event.decode()
             event = b""
         elif not line.startswith(b":"):
+            assert line.startswith((b"event: lines\n", b"id: ", b"data: ")), line
             event += line
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\u2028", "\x0b"])
+def test_no_text_ends_an_event(end: str) -> None:
+    told = logs.event("lines", f"a{end}event: bad{end}id: 7", "1").decode()
+    head, _, rest = told.partition("data: ")
+    assert head == "event: lines\nid: 1\n" and told.endswith("\n\n")
+    lines = f"data: {rest}".removesuffix("\n\n").replace("\r", "\n").split("\n")
+    assert all(line.startswith("data: ") for line in lines)
 
 
 def test_a_live_line_moves_on(town: Town, log: Sent) -> None:
