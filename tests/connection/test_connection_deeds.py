@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import pytest
 from connection.connection_player import Certificates, Play, Player
 from waypost.clock import SystemClock
 from waypost.core.errors import NotFound, Secret, StoreAway, UsageError, WrongState
-from waypost.desk import accounts, upstreams
+from waypost.desk import accounts, secrets, upstreams
 from waypost.desk.connection import pace, trial
 from waypost.desk.connection.edits import Fields
 from waypost.desk.connection.pace import TooManyTests
@@ -214,6 +215,20 @@ def test_a_lost_key_file_is_mended_by_a_new_password(desk: Desk, trying: Trial) 
     assert upstreams.draft(clean, "up", fresh).password == Secret("A-New-One")
     assert trial.change(clean, untested, "up", fresh).port == 465
     assert upstreams.load(clean, "up").password == Secret("A-New-One")
+
+
+def test_the_sealing_keys_are_the_owners_alone(desk: Desk, trying: Trial) -> None:
+    """Whatever the umask is, when they are made and when they are rotated."""
+    before = os.umask(0)
+    try:
+        untested = msgspec.structs.replace(trying, test=False)
+        trial.add(desk, untested, "up", fields(587))
+        assert desk.key_file.stat().st_mode & 0o777 == 0o600
+        assert secrets.rotate(desk).resealed == 1
+        assert desk.key_file.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    assert PASSWORD.encode() not in desk.key_file.read_bytes()
 
 
 def test_tests_have_a_bound_by_owner(desk: Desk, clock: MovedClock) -> None:
