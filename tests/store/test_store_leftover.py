@@ -227,6 +227,7 @@ def test_what_is_too_old_fails_whoever_it_waits_for(tmp_path: Path) -> None:
         assert house.sql("SELECT count(*) FROM ledger WHERE reason = 'refund'") == [(2,)]
         assert house.sql("SELECT count(*) FROM attempt") == [(3,)]
         assert await store.expire(NOW_MS + WEEK_MS, WEEK_MS) == 0
+        assert await store._end_old([claimed.id]) == 0  # claimed since it was found
         await store.release(claimed, NOW_MS, "")
         assert await store.expire(NOW_MS + 15 * DAY_MS, WEEK_MS) == 2
 

@@ -14,7 +14,7 @@ from transport.fake_store import until
 from transport.scripted import Scripted
 from waypost.core.errors import StoreAway
 from waypost.core.lifecycle import State
-from waypost.core.message import SpoolPart
+from waypost.core.message import Parcel, SpoolPart
 from waypost.core.upstream import Limits
 from waypost.store import spool
 from waypost.transport.flow.records import Records
@@ -183,5 +183,39 @@ def test_a_spool_that_is_away_has_lost_nothing(tmp_path: Path) -> None:
             assert held.store.records == []
             assert held.store.released[0][0] == parcel.id
             assert held.store.released[0][1] > held.clock.ms
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("how", ["held", "disabled", "cancelled"])
+def test_what_is_claimed_and_not_begun_does_not_go_when_it_may_not_any_more(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sender that is held meanwhile, or an account that is disabled, or cancelled."""
+
+    async def whole() -> None:
+        server = Scripted()
+        if how == "held":
+            server.replies["mail"] = "553 5.7.1 not owned by user"
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            real = held.store.begin
+
+            def begin(parcel: Parcel) -> bool:
+                if how == "disabled":
+                    held.store.add_account(1, enabled=False)
+                if how == "cancelled" and parcel.id > 1:
+                    held.store.cancelled.add(parcel.id)
+                return real(parcel)
+
+            monkeypatch.setattr(held.store, "begin", begin)
+            await held.dispatcher.start()
+            parcels = [held.store.put() for _ in range(5)]
+            for parcel in parcels:
+                held.store.hand_over(held.dispatcher, parcel)
+            await until(lambda: len(held.store.records) + len(held.store.released) >= 5, 10)
+            if how != "cancelled":
+                assert held.store.begun == [1]
+            assert [r.parcel.id for r in held.store.records] == [1]
+            assert len(server.got) == 1  # or refused
 
     asyncio.run(whole())
