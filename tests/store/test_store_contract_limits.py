@@ -13,13 +13,14 @@ import pytest
 from store.house import DAY_MS, NOW_MS, House, Taker, attempt
 from waypost.core import ident
 from waypost.core.lifecycle import State
-from waypost.core.message import Committed
+from waypost.core.message import Acceptance, Committed, Idempotency
 from waypost.core.verdict import Reason, Refusal
 from waypost.store.connect import connect, transaction
 from waypost.store.contract import Lane
 from waypost.store.manage import rows
 from waypost.store.read.book import Look
 from waypost.store.sqlite.ending import Keep, end_recipients
+from waypost.store.sqlite.engine import Engine
 
 Story = Callable[[House], Awaitable[None]]
 KEEP = Keep(0, 0)
@@ -42,6 +43,36 @@ def run(data: Path, story: Story) -> None:
 
 
 # Repeats.
+
+
+def test_a_clients_own_name_for_a_call_stands_for_one_message(tmp_path: Path) -> None:
+    """Of two in one batch, of another process, until a day is over; nothing is charged twice."""
+
+    async def story(house: House) -> None:
+        other = house.store(1)
+        name = Idempotency(b"n" * 32, b"b" * 32)
+
+        def call(store: Engine | None = None) -> Acceptance:
+            return house.acceptance(store=store, idempotency=name)
+
+        one, two = call(), call()
+        first, second = await asyncio.gather(house.first.commit(one), house.first.commit(two))
+        assert first == Committed(one.id, 1)
+        again = Committed(one.id, 0, repeat_of=one.id, key_taken=True)
+        assert second == again
+        assert await other.commit(call(other)) == again
+        # The next message of the same call, and another call.
+        for differs in (Idempotency(b"n" * 32, b"b" * 32, 1), Idempotency(b"m" * 32, b"b" * 32)):
+            made = await other.commit(house.acceptance(store=other, idempotency=differs))
+            assert isinstance(made, Committed)
+            assert made.repeat_of is None
+        assert house.balance == 997
+        house.clock.ms += DAY_MS
+        late = call()
+        assert await house.first.commit(late) == Committed(late.id, 1)
+        assert house.balance == 996
+
+    run(tmp_path / "data", story)
 
 
 def test_the_same_again_is_the_first(tmp_path: Path) -> None:
