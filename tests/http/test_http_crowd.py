@@ -86,3 +86,27 @@ def test_what_breaks_is_logged_without_its_address(capfd: pytest.CaptureFixture[
     logged = "".join(capfd.readouterr())
     assert "request_broke" in logged and "it broke" in logged  # the control
     assert "/login/{kind}/{token}" in logged and token not in logged
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: "])
+def test_a_header_that_never_ends_is_cut(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "HEAD_S", 0.2)
+
+    @get("/", sync_to_thread=False)
+    def page() -> str:
+        return "here"
+
+    async def story() -> bytes:
+        bound = socket.create_server(("127.0.0.1", 0))
+        listener = web.WebListener([page], [])
+        listener.start([bound])
+        try:
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            writer.write(begun)
+            told = await reader.read()  # to its end, which the relay makes
+            writer.close()
+            return told
+        finally:
+            await listener.close()
+
+    assert asyncio.run(asyncio.wait_for(story(), 20)) == b""
