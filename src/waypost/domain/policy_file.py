@@ -8,6 +8,7 @@ that is then used. Knows nothing of what a policy means.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import msgspec
 from waypost.domain.answers import Ask, Fetched
 
 FETCH_S = 10.0  # RFC 8461 3.3 suggests a minute; people wait here
+CLOSE_S = 1.0
 FILE_OCTETS = 65_536  # RFC 8461 3.3
 PATH = "/.well-known/mta-sts.txt"
 HTTPS = 443
@@ -73,6 +75,12 @@ async def _fetched(host: str, at: Sequence[str], within_s: float, reach: Reach) 
         async def close(self) -> None:
             pass
 
+    sockets: list[socket.socket] = []
+
+    def opened(place: tuple[Any, ...]) -> socket.socket:
+        sockets.append(socket.socket(*place[:3]))
+        return sockets[-1]
+
     place = host if reach.port == HTTPS else f"{host}:{reach.port}"
     timeout = aiohttp.ClientTimeout(total=within_s)
     context = reach.context or ssl.create_default_context()
@@ -83,7 +91,9 @@ async def _fetched(host: str, at: Sequence[str], within_s: float, reach: Reach) 
                 trust_env=False,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(resolver=Fixed(), ssl=context, force_close=True),
+                connector=aiohttp.TCPConnector(
+                    resolver=Fixed(), ssl=context, force_close=True, socket_factory=opened
+                ),
             ) as session,
             session.get(
                 f"https://{place}{PATH}",
@@ -106,9 +116,23 @@ async def _fetched(host: str, at: Sequence[str], within_s: float, reach: Reach) 
     except (aiohttp.ClientError, OSError, ValueError) as error:
         why_not = f"{host} cannot be asked ({type(error).__name__})"
         return Fetched(why=why_not, unknown=True)
+    finally:
+        await _closed(sockets)
     if len(body) > FILE_OCTETS:
         return Fetched(why=f"the file at {host} is larger than {FILE_OCTETS} bytes")
     return Fetched(text=body.decode("utf-8", "replace"))
+
+
+async def _closed(sockets: Sequence[socket.socket]) -> None:
+    """TLS waits for the other side's goodbye, longer than this loop lives: we do not."""
+    for one in sockets:
+        with contextlib.suppress(OSError):  # it is closed already
+            one.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            # A socket tells nobody that it was closed.
+            while any(one.fileno() >= 0 for one in sockets):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
 
 def _unfit(host: str, status: int, media_type: str) -> Fetched | None:
