@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,15 @@ def test_an_ended_reader_is_no_error(here: Run, tmp_path: Path) -> None:
     assert process.stdout.strip() in ("0", "141")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A run of the tests in the background ignores interrupts, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_is_quiet(here: Run, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "waypost", "--data", "d", "log", "tail"],
@@ -225,8 +235,11 @@ def test_an_interrupt_is_quiet(here: Run, tmp_path: Path) -> None:
         until = time.monotonic() + 20
         while time.monotonic() < until and not _following(process.pid):
             time.sleep(0.02)
-        process.send_signal(2)
-        told, complained = process.communicate(timeout=20)
+        process.send_signal(signal.SIGINT)
+        try:
+            told, complained = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, told, complained) == (130, b"", b"")
 
 
