@@ -57,6 +57,7 @@ def test_doctor_finds_a_fresh_installation_in_order(here: Run) -> None:
     assert all(check["status"] == "ok" for check in found.values()), found
 
 
+@pytest.mark.slow
 def test_doctor_names_a_taken_port_a_bad_certificate_and_loose_modes(
     here: Run, tmp_path: Path
 ) -> None:

@@ -272,6 +272,7 @@ def test_a_listener_with_tls_first(relay: Relay, caller: Caller, recording: Reco
     assert len(recording.messages) == 1
 
 
+@pytest.mark.slow
 def test_the_relay_away_then_back(relay: Relay, caller: Caller, recording: Recording) -> None:
     relay.stop()
     code, said = caller.run(
@@ -352,6 +353,7 @@ def test_nowhere_to_keep_it(lonely: Caller) -> None:
     assert "cannot be kept" in said
 
 
+@pytest.mark.slow
 def test_two_calls_at_once_send_each_letter_once(
     relay: Relay, caller: Caller, recording: Recording
 ) -> None:
@@ -403,6 +405,7 @@ def test_killed_between_the_answer_and_its_removal(
     assert relay.credits() == before
 
 
+@pytest.mark.slow
 def test_killed_while_it_hands_over(relay: Relay, caller: Caller, recording: Recording) -> None:
     relay.stop()
     caller.run(TO)

@@ -59,7 +59,16 @@ def test_there_are_enough() -> None:
     assert len(zone_files.names()) >= 80
 
 
-@pytest.mark.parametrize("name", zone_files.names())
+WAITED_OUT = {"away-garbage", "away-silence"}  # seconds each
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in WAITED_OUT else [])
+        for name in zone_files.names()
+    ],
+)
 def test_findings_and_proposals(server: DnsServer, name: str) -> None:
     file = zone_files.read(name)
     report = zone_files.checked(file, server.port)

@@ -48,6 +48,7 @@ def kept(client: Client, recording: Recording) -> str:
     return str(client.get("/api/v1/email/messages").data[0]["id"])
 
 
+@pytest.mark.slow
 def test_the_disk_is_nearly_full(
     make_relay: Callable[..., Relay], recording: Recording, tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ def test_once(client: Client, book: Recording, house: Relay, account: str) -> No
     assert (house.credits(account), len(book.messages)) == (999, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["failed", "queued"])
 def test_at_the_command_line(
     client: Client, book: Recording, house: Relay, account: str, status: str

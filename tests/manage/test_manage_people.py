@@ -159,6 +159,7 @@ def test_tokens(whole: Manager, house: Relay, accounts: list[str]) -> None:
     assert made.data["token"] not in house.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_key_is_no_token_and_a_token_no_key(
     whole: Manager, house: Relay, accounts: list[str]
 ) -> None:

@@ -134,6 +134,7 @@ def leaks(relay: Relay, secret: bytes) -> list[Path]:
     return [path for path in files if secret in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_one_renewal_at_a_time_over_processes(
     relay: Relay, tokens: TokenServer, smtp: RecordingServer
 ) -> None:
@@ -161,6 +162,7 @@ def test_one_renewal_at_a_time_over_processes(
     assert relay.run("upstream", "test", "main").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_token_server_that_is_away_bounces_nothing(
     relay: Relay, tokens: TokenServer, smtp: RecordingServer
 ) -> None:
@@ -186,6 +188,7 @@ def test_a_token_server_that_is_away_bounces_nothing(
     relay.audit()
 
 
+@pytest.mark.slow
 def test_rights_of_applications_and_service_accounts(
     relay: Relay, tokens: TokenServer, smtp: RecordingServer
 ) -> None:
@@ -228,6 +231,7 @@ def test_rights_of_applications_and_service_accounts(
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.slow
 def test_without_a_browser_the_address_is_pasted(
     relay: Relay, tokens: TokenServer, smtp: RecordingServer
 ) -> None:

@@ -293,6 +293,7 @@ def test_cancel_and_the_ledger(town: Town, log: Sent) -> None:
     assert developer.submit("/logs", f"/logs/{ident}/cancel").status == 409
 
 
+@pytest.mark.slow
 def test_lines_come_live(town: Town, log: Sent) -> None:
     """Of this account and this search alone; nothing in a line can end its event."""
     reader, stranger = town.person("read-only"), town.person("stranger")

@@ -134,6 +134,7 @@ async def recovered(data: Path, told: dict[str, set[int]]) -> None:
     assert len(left) == len(kept)
 
 
+@pytest.mark.slow
 def test_killed_at_every_step(tmp_path: Path) -> None:
     at = 0
     while True:

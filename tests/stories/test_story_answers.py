@@ -128,6 +128,7 @@ def test_some_sent_some_queued(office: Office) -> None:
     assert {r["status"] for r in shown["recipients"]} == {"sent", "queued"}
 
 
+@pytest.mark.slow
 def test_queued_because_slow_and_sent_all_the_same(office: Office) -> None:
     def slow(_: str) -> str:
         time.sleep(2.5)
@@ -275,6 +276,7 @@ def test_key_unknown(office: Office) -> None:
     assert "A" * 40 not in str(note)
 
 
+@pytest.mark.slow
 def test_key_disabled(office: Office) -> None:
     (key,) = [k for k in office.relay.cli("key", "list") if k["account"] == office.name]
     with office.relay.session(office.key) as client:
@@ -436,6 +438,7 @@ def test_grown_too_large(make_relay: Callable[..., Relay], recording: Recording)
     relay.audit()
 
 
+@pytest.mark.slow
 def test_too_many_sessions(make_relay: Callable[..., Relay], recording: Recording) -> None:
     relay, key = own(make_relay, recording, tables={"limits": "sessions_per_address = 2"})
     with relay.session(key), relay.session(key):
@@ -454,6 +457,7 @@ def test_too_many_sessions(make_relay: Callable[..., Relay], recording: Recordin
             time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_disk_nearly_full(
     make_relay: Callable[..., Relay], recording: Recording, tmp_path: Path
 ) -> None:
@@ -517,6 +521,7 @@ def test_before_tls_and_before_login(relay: Relay) -> None:
             assert client.docmd(command) == (530, b"5.7.0 Authentication required")
 
 
+@pytest.mark.slow
 def test_hang_ends_with_queued(make_relay: Callable[..., Relay], recording: Recording) -> None:
     relay, key = own(make_relay, recording, settings="inline_wait = 0")
     recording.answers["dot"] = HANG

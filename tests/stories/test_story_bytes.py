@@ -35,6 +35,7 @@ def send_all(
     return arrived
 
 
+@pytest.mark.slow
 def test_two_hundred_messages_arrive_as_they_were_sent(
     make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_dkim_signature_survives(relay: Relay, recording: Recording) -> None:
     assert not dkim.verify(octets.replace(b"dots", b"d0ts"), dnsfunc=dns)
 
 
+@pytest.mark.slow
 def test_what_was_missing_is_added_under_received(relay: Relay, recording: Recording) -> None:
     key = relay.furnish(recording.port)
     code, text = relay.submit(key, b"To: ann@example.com\r\n\r\nHi\r\n", ["ann@example.com"])

@@ -183,6 +183,7 @@ def test_msmtp(relay: Relay, recording: Recording, tmp_path: Path) -> None:
     accounted(relay, relay.messages()[0]["id"], 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipients_from", ["headers", "envelope"])
 def test_postfix_with_waypost_as_its_relayhost(
     relay: Relay, recording: Recording, tmp_path: Path, recipients_from: str
@@ -207,6 +208,7 @@ def test_postfix_with_waypost_as_its_relayhost(
     accounted(relay, relay.messages()[0]["id"], 3)
 
 
+@pytest.mark.slow
 def test_postfix_forwards_where_only_the_envelope_counts(
     relay: Relay, recording: Recording, tmp_path: Path
 ) -> None:

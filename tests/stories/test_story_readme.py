@@ -111,6 +111,7 @@ def test_swaks_and_curl(furnished: Furnished) -> None:
     assert len(provider.messages) == 4  # the commands', swaks', curl's by SMTP and by HTTP
 
 
+@pytest.mark.slow
 def test_managing_by_curl(furnished: Furnished) -> None:
     need("curl")
     relay, _, _ = furnished
@@ -127,6 +128,7 @@ def test_python(furnished: Furnished) -> None:
     arrives(provider, 2)
 
 
+@pytest.mark.slow
 def test_nodemailer(furnished: Furnished) -> None:
     node, folder = need("node", "nodemailer")
     relay, provider, key = furnished
@@ -140,6 +142,7 @@ def test_nodemailer(furnished: Furnished) -> None:
     arrives(provider, 2)
 
 
+@pytest.mark.slow
 def test_the_configuration_is_one(make_relay: Callable[..., Relay], tmp_path: Path) -> None:
     """The TOML shown is read without complaint; its certificate is not there, and it says so."""
     (shown,) = blocks("toml")

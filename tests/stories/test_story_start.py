@@ -173,6 +173,7 @@ def test_the_data_directory_is_private(relay: Relay) -> None:
             assert not path.stat().st_mode & 0o077, path
 
 
+@pytest.mark.slow
 def test_sigterm_ends_with_0_and_loses_nothing(relay: Relay, recording: Recording) -> None:
     recording.answers["dot"] = "451 4.3.0 later"
     key = relay.furnish(recording.port)

@@ -66,6 +66,7 @@ def test_aiosmtpd_that_fails_for_a_time(relay: Relay, aiosmtpd: Aiosmtpd) -> Non
     relay.audit()
 
 
+@pytest.mark.slow
 def test_postfix_with_starttls_and_login(
     relay: Relay, recording: Recording, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_encrypted_upstream(
     assert len(book.messages) == 1
 
 
+@pytest.mark.slow
 def test_unknown_certificate_pauses_and_keeps_the_mail(
     relay: Relay, secured: Callable[[bool], Recording]
 ) -> None:
@@ -257,6 +259,7 @@ def test_exim_with_tls_and_login(tmp_path: Path, recording: Recording, encryptio
         exim.stop()
 
 
+@pytest.mark.slow
 def test_failover_is_told_and_ends_by_itself(
     relay: Relay, recording: Recording, recording_server: RecordingServer
 ) -> None:

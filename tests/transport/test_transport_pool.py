@@ -118,6 +118,7 @@ def test_twenty_thousand_outcomes_are_each_their_messages(tmp_path: Path) -> Non
     uvloop.run(play())
 
 
+@pytest.mark.slow
 def test_random_losses_never_mix_outcomes(tmp_path: Path) -> None:
     """Connections that end at random: a message is SENT only if it arrived."""
 

@@ -18,6 +18,7 @@ from peers.relay import Relay, mail, submit
 from workers.crew_of import AT_ONCE, SEVERAL, accepted_by, wait_for_all, workers_of
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_upstream_goes_on(
     make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
@@ -83,6 +84,7 @@ def test_kills_of_the_parent_under_load(
     everything_is_right(relay, recording, load)
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_gone(
     make_relay: Callable[..., Relay], recording: Recording
 ) -> None:

@@ -19,6 +19,7 @@ from workers.crew_of import SEVERAL, wait_for_all, workers_of
 BROKEN_DISK = Path(__file__).with_name("broken_disk.py")
 
 
+@pytest.mark.slow
 def test_a_failed_sync_in_one_ends_all(tmp_path: Path, recording: Recording) -> None:
     relay = Relay(tmp_path / "relay", **SEVERAL, wrapper=[sys.executable, str(BROKEN_DISK)])  # type: ignore[arg-type]
     word = tmp_path / "fail"
@@ -41,6 +42,7 @@ def test_a_failed_sync_in_one_ends_all(tmp_path: Path, recording: Recording) -> 
     assert relay.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_start_ends_the_start(tmp_path: Path) -> None:
     relay = Relay(tmp_path / "relay", settings="workers = 2")
     relay.data.mkdir()

@@ -206,6 +206,7 @@ def test_an_answer_is_known_to_the_other_when_it_is_given(
     assert workers == {0, 1}
 
 
+@pytest.mark.slow
 def test_a_reload_reaches_all(make_relay: Callable[..., Relay], recording: Recording) -> None:
     relay = make_relay(**AT_ONCE)
     wait_for_all(relay)
