@@ -26,7 +26,7 @@ from waypost.wire.events import (
     StartTls,
     WantData,
 )
-from waypost.wire.lines import HOPS, DataReader, DotStuffer, lf_dot, line_dot
+from waypost.wire.lines import HOPS, LARGE_OCTETS, DataReader, DotStuffer, lf_dot, line_dot
 from waypost.wire.server import ServerSession
 
 ME = parse("me@example.com")
@@ -180,9 +180,9 @@ def test_dotted_and_undotted_is_the_same(chunks: list[bytes], data: st.DataObjec
 )
 def test_where_a_line_begins_with_a_dot(pieces: list[bytes]) -> None:
     """However many dots come before it."""
-    text = b"".join(pieces)
-    assert lf_dot(text) == text.find(b"\n.")
-    assert line_dot(text) == text.find(b"\r\n.")
+    for text in (b"".join(pieces), b"".join(pieces) + b"x" * LARGE_OCTETS):
+        assert lf_dot(text) == text.find(b"\n.")
+        assert line_dot(text) == text.find(b"\r\n.")
 
 
 class Pair:

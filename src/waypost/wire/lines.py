@@ -26,6 +26,7 @@ _LF_DOT = re.compile(rb"\n\.").search
 HOPS = 16
 """Dots that are looked at one by one: base64 has none behind the header section, and to find one
 octet costs a thirtieth of what finding two does."""
+LARGE_OCTETS = 32_768  # below, the hops cost more than they save
 
 
 def command(text: str, stage: Stage) -> bytes:
@@ -130,6 +131,9 @@ class DataReader:
 
 def line_dot(text: bytes) -> int:
     """Where the first CR LF . is, or -1."""
+    if len(text) < LARGE_OCTETS:
+        found = _LINE_DOT(text)
+        return found.start() if found else -1
     at = lf_dot(text)
     if at > 0 and text[at - 1] == 13:
         return at - 1
@@ -139,6 +143,9 @@ def line_dot(text: bytes) -> int:
 
 def lf_dot(text: bytes) -> int:
     """Where the first LF . is, or -1."""
+    if len(text) < LARGE_OCTETS:
+        found = _LF_DOT(text)
+        return found.start() if found else -1
     at = text.find(b".")
     for _ in range(HOPS):
         if at < 0:
