@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 PATIENCE_S = 30.0  # how long a healthy thing may take on a busy machine
@@ -20,10 +21,22 @@ PORTS = range(10_000, 32_000)
 """Below those that the kernel gives to whoever connects: a port that is free now stays so."""
 
 
+def _own_ports() -> Iterator[int]:
+    """Those of this process of the tests, in an order of chance, each again only after all."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = list(PORTS)[number::count]
+    random.shuffle(own)
+    return itertools.cycle(own)
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A loopback port that nobody listens on now, and that no other asker was given lately."""
     while True:
-        port = random.choice(PORTS)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
