@@ -153,26 +153,17 @@ def test_lists(poison: Poisoned, path: str) -> None:
     assert poisoned(page.text) == []
 
 
-def test_every_page_of_the_log(poison: Poisoned) -> None:
-    path, seen = "/logs", 0
-    while path:
-        page = poison.owner.get(path)
+# Of what was refused equal ones are one line.
+@pytest.mark.parametrize(("path", "least"), [("/logs", 140), ("/logs/refusals", 150)])
+def test_every_page_of(poison: Poisoned, path: str, least: int) -> None:
+    where, seen = path, 0
+    while where:
+        page = poison.owner.get(where)
         assert poisoned(page.text) == []
         seen += page.text.count("<tr data-row")
-        more = re.search(r'hx-get="(/logs\?[^"]*)"', page.text)
-        path = more[1].replace("&amp;", "&") if more else ""
-    assert seen >= 140
-
-
-def test_every_page_of_what_was_refused(poison: Poisoned) -> None:
-    path, seen = "/logs/refusals", 0
-    while path:
-        page = poison.owner.get(path)
-        assert poisoned(page.text) == []
-        seen += page.text.count("<tr data-row")
-        more = re.search(r'hx-get="(/logs/refusals\?[^"]*)"', page.text)
-        path = more[1].replace("&amp;", "&") if more else ""
-    assert seen >= 150  # equal ones are one line
+        more = re.search(rf'hx-get="({path}\?[^"]*)"', page.text)
+        where = more[1].replace("&amp;", "&") if more else ""
+    assert seen >= least
 
 
 def test_messages(poison: Poisoned) -> None:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
+from peers.need import missing
 
 SIZE_MIB, FILLER_MIB = 600, 590  # what is left is less than a twentieth
 
@@ -24,7 +24,7 @@ def small_disk(need: Callable[..., list[str]], folder: Path) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        pytest.skip("may not mount a file system here")
+        missing("the right to mount a file system")
     try:
         yield folder / "filler"
     finally:

@@ -4,16 +4,17 @@ state that is told of, nothing is lost or charged wrongly, and nobody asks again
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from store.house import DAY_MS, NOW_MS, House, Taker, attempt
+from store.test_store_leftover import run
 from waypost.core.errors import StoreAway, Unwritable
 from waypost.core.event import Event, Kind
 from waypost.core.lifecycle import State
-from waypost.core.message import Committed, Parcel
+from waypost.core.message import Attempt, Committed, Parcel
 from waypost.core.upstream import Health
 from waypost.store.connect import connect, transaction
 from waypost.store.contract import Lane
@@ -22,23 +23,6 @@ from waypost.transport.flow.records import Ask, Records
 
 LANE = Lane(1, 1, 0)
 WEEK_MS = 7 * DAY_MS
-
-
-def run(data: Path, story: Callable[[House], Awaitable[None]]) -> House:
-    """Tells a story in a house; in the end everything adds up."""
-    kept: list[House] = []
-
-    async def whole() -> None:
-        house = House(data)
-        kept.append(house)
-        try:
-            await asyncio.wait_for(story(house), 60)
-        finally:
-            await house.close()
-
-    asyncio.run(whole())
-    kept[0].adds_up()
-    return kept[0]
 
 
 def forbid(house: House, what: str, when: str) -> None:
@@ -70,9 +54,9 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     made: list[int] = []
     real = committer.Committer.commit_now
 
-    def commit_now(self: committer.Committer, db: object) -> None:
+    def commit_now(self: committer.Committer, db: apsw.Connection) -> None:
         made.append(1)
-        real(self, db)  # type: ignore[arg-type]  # a connection
+        real(self, db)
 
     monkeypatch.setattr(committer.Committer, "commit_now", commit_now)
     return made
@@ -139,13 +123,13 @@ def test_a_store_that_is_only_away_is_asked_again(
         records, real = Records(house.first), house.first.record
         tries: list[int] = []
 
-        def record(made: object) -> asyncio.Future[None]:
+        def record(made: Attempt) -> asyncio.Future[None]:
             tries.append(1)
             if len(tries) < 4:
                 away: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 away.set_exception(StoreAway("the disk is full"))
                 return away
-            return real(made)  # type: ignore[arg-type]  # an attempt
+            return real(made)
 
         monkeypatch.setattr(house.first, "record", record)
         records.record(attempt(parcel, State.SENT))

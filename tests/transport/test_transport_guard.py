@@ -96,7 +96,9 @@ def test_a_tenants_port_is_checked_before_anything_else() -> None:
     asyncio.run(play())
 
 
-def test_of_several_addresses_only_the_checked_ones_are_used() -> None:
+def test_of_several_addresses_only_the_checked_ones_are_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def play() -> None:
         dialer = Dialer("relay.test", Guard())
         loop = asyncio.get_running_loop()
@@ -107,7 +109,7 @@ def test_of_several_addresses_only_the_checked_ones_are_used() -> None:
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 587)),
             ]
 
-        loop.getaddrinfo = answer  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(loop, "getaddrinfo", answer)
         tenant = make_upstream(587, host="mail.example.com", account_id=7)
         assert [address[0] for _, address in await dialer.resolve(tenant)] == ["8.8.8.8"]
         operator = make_upstream(587, host="mail.example.com")
@@ -116,7 +118,9 @@ def test_of_several_addresses_only_the_checked_ones_are_used() -> None:
     asyncio.run(play())
 
 
-def test_a_name_with_thousands_of_addresses_costs_a_few() -> None:
+def test_a_name_with_thousands_of_addresses_costs_a_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def play() -> None:
         dialer = Dialer("relay.test", Guard())
         loop = asyncio.get_running_loop()
@@ -128,7 +132,7 @@ def test_a_name_with_thousands_of_addresses_costs_a_few() -> None:
         async def answer(*_: object, **__: object) -> list[object]:
             return [*given[:1], *given]
 
-        loop.getaddrinfo = answer  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(loop, "getaddrinfo", answer)
         for account_id in (7, None):
             found = await dialer.resolve(make_upstream(587, host="mx.test", account_id=account_id))
             assert [address[0] for _, address in found] == [place[4][0] for place in given[:64]]

@@ -12,7 +12,7 @@ from waypost.core.errors import UsageError
 from waypost.desk.logs import refusal_view
 from waypost.desk.office import Desk, asker
 from waypost.desk.view import terms as writing
-from waypost.desk.view.search import EXPORT_ROWS, EXPORT_WINDOWS, PAGE
+from waypost.desk.view.search import PAGE, exported
 from waypost.desk.view.terms import RefusalTerms
 from waypost.desk.views import RefusalView, View, iso
 from waypost.store.read.book import Look
@@ -51,15 +51,7 @@ def page(
 
 def export(desk: Desk, terms: RefusalTerms, *, account: str | None) -> Iterator[RefusalView]:
     """Everything that fits, newest first, up to `EXPORT_ROWS`."""
-    cursor: str | None = None
-    left = EXPORT_ROWS
-    for _ in range(EXPORT_WINDOWS):
-        found = page(desk, terms, account=account, cursor=cursor)
-        yield from found.lines[:left]
-        left -= len(found.lines)
-        cursor = found.next
-        if cursor is None or left <= 0:
-            return
+    return exported(lambda cursor: page(desk, terms, account=account, cursor=cursor))
 
 
 def _below(cursor: str | None) -> int:

@@ -6,7 +6,8 @@ it says how far back it came, and goes on from there. Knows nothing of HTML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from waypost.core import ident
 from waypost.core.errors import UsageError
@@ -23,6 +24,18 @@ PAGE = 40
 EXPORT_ROWS = 10_000
 EXPORT_WINDOWS = 3_000
 """An export looks at so many windows of the log at most."""
+
+_Line = TypeVar("_Line", covariant=True)
+
+
+class Paged(Protocol[_Line]):
+    """A page: its lines, and the cursor of what is older."""
+
+    @property
+    def lines(self) -> tuple[_Line, ...]: ...
+
+    @property
+    def next(self) -> str | None: ...
 
 
 class LogLine(View):
@@ -104,10 +117,15 @@ def fits(desk: Desk, terms: Terms, *, account: str | None, lines: list[LogLine])
 
 def export(desk: Desk, terms: Terms, *, account: str | None) -> Iterator[LogLine]:
     """Everything that fits, newest first, up to `EXPORT_ROWS`."""
+    return exported(lambda cursor: page(desk, terms, account=account, cursor=cursor))
+
+
+def exported(page: Callable[[str | None], Paged[_Line]]) -> Iterator[_Line]:
+    """The lines of all pages by their cursors, up to `EXPORT_ROWS`."""
     cursor: str | None = None
     left = EXPORT_ROWS
     for _ in range(EXPORT_WINDOWS):
-        found = page(desk, terms, account=account, cursor=cursor)
+        found = page(cursor)
         yield from found.lines[:left]
         left -= len(found.lines)
         cursor = found.next
