@@ -286,7 +286,9 @@ def test_the_race_driven_hard(tmp_path: Path, seed: int, monkeypatch: pytest.Mon
     async def story(house: House, desk: Desk) -> None:
         chance = random.Random(seed)
         server = Scripted()
-        server.delay_s = 0.001
+        # The upstream goes as fast as who cancels, however fast the machine is: else one of them
+        # may be done before the other has begun.
+        turns = server.turns = asyncio.Semaphore(0)
         async with server:
             race = Race(house, desk, server, connections=8)
             await race.accept(500)
@@ -296,12 +298,16 @@ def test_the_race_driven_hard(tmp_path: Path, seed: int, monkeypatch: pytest.Mon
                 # In the order that they are sent in, and at what is claimed just now.
                 for number in race.ids[part::6]:
                     await asyncio.to_thread(race.cancel, number)
+                    turns.release()
                     now = house.sql("SELECT message_id FROM queue WHERE claim > 0")
                     if now:
                         aim = ident.show(chance.choice(now)[0])
                         await asyncio.to_thread(race.cancel, aim)
+                        turns.release()
 
             await asyncio.gather(*(keep_cancelling(part) for part in (0, 3)))
+            for _ in race.ids:
+                turns.release()
             await race.over()
             await race.dispatcher.stop(5.0)
             assert not race.sent & race.cancelled

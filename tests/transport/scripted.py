@@ -49,6 +49,7 @@ class Scripted:
         self.most_open = 0
         self.port = 0
         self.delay_s = 0.0
+        self.turns: asyncio.Semaphore | None = None  # one is taken before each answer to a dot
         self.taken_then_lost = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,6 +203,8 @@ class Scripted:
         self.commands.append(".")
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if self.turns is not None:
+            await self.turns.acquire()
         reply = self.reply_to_dot(got)
         if await self._say(writer, "dot", reply) and got.rcpts and reply.startswith("2"):
             self.got.append(got)
