@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from browser.city import SCREENS, City
-from browser.window import BROAD, NARROW, WIDE, Theme, window
+from browser.window import BROAD, NARROW, PHONE, WIDE, Theme, window
 from peers.need import need
 
 pytestmark = pytest.mark.slow
 
 WORST = ("serious", "critical")
+JUDGE = "axe.run(document, {rules: {'target-size': {enabled: true}}})"  # WCAG 2.5.8, off by default
+CUT = """() => [...document.querySelectorAll("main button, main a[role=button]")]
+  .filter((one) => one.offsetWidth && one.getBoundingClientRect().right > innerWidth)
+  .map((one) => one.textContent.trim())"""
+"""What is pressed but cannot be seen without scrolling sideways."""
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +37,18 @@ def load(page: Page, path: str) -> None:
     assert answer is not None and answer.status == 200, path
 
 
+@pytest.mark.parametrize("width", [PHONE, WIDE])
 @pytest.mark.parametrize("theme", get_args(Theme))
-def test_axe_finds_nothing_serious(city: City, browser: Browser, axe: str, theme: Theme) -> None:
+def test_axe_finds_nothing_serious(
+    city: City, browser: Browser, axe: str, theme: Theme, width: int
+) -> None:
+    """Also nothing too small for a thumb."""
     found: list[str] = []
-    with window(browser, city.relay.http, city.operator, theme=theme) as page:
+    with window(browser, city.relay.http, city.operator, theme=theme, width=width) as page:
         for name in SCREENS:
             load(page, city.path(name))
             page.evaluate(axe)
-            told: dict[str, Any] = page.evaluate("axe.run(document)")
+            told: dict[str, Any] = page.evaluate(JUDGE)
             found += [
                 f"{name}: {rule['id']}: {node['html'][:200]} {node['failureSummary']}"
                 for rule in told["violations"]
@@ -50,24 +59,43 @@ def test_axe_finds_nothing_serious(city: City, browser: Browser, axe: str, theme
 
 
 def test_axe_is_not_blind(city: City, browser: Browser, axe: str) -> None:
-    """The control: a form field without a name is found."""
+    """The control: a form field without a name is found, and buttons too small and too near."""
+    tiny = """() => { for (let count = 0; count < 9; count++) {
+        const one = document.createElement("button");
+        one.textContent = "x";
+        Object.assign(one.style, {width: "12px", height: "12px", minHeight: 0, padding: 0});
+        document.querySelector("main").append(one);
+    } }"""
     with window(browser, city.relay.http, city.operator) as page:
         load(page, "/keys")
         page.evaluate("document.querySelector('main').append(document.createElement('select'))")
+        page.evaluate(tiny)
         page.evaluate(axe)
-        told: dict[str, Any] = page.evaluate("axe.run(document)")
-        assert "select-name" in [rule["id"] for rule in told["violations"]]
+        told: dict[str, Any] = page.evaluate(JUDGE)
+        assert {"select-name", "target-size"} <= {rule["id"] for rule in told["violations"]}
 
 
 @pytest.mark.parametrize("width", [NARROW, WIDE, BROAD])
 def test_no_page_is_wider_than_the_window(city: City, browser: Browser, width: int) -> None:
     with window(browser, city.relay.http, city.operator, width=width) as page:
-        wide = []
+        wide, cut = [], []
         for name in SCREENS:
             load(page, city.path(name))
             if page.evaluate("document.documentElement.scrollWidth") > width:
                 wide.append(name)
-        assert wide == []
+            cut += [f"{name}: {text}" for text in page.evaluate(CUT)]
+        assert (wide, cut) == ([], [])
+
+
+def test_what_scrolls_sideways_can_be_reached_by_the_keyboard(city: City, browser: Browser) -> None:
+    """A table that is wider than its place, and only such a one, takes the focus."""
+    with window(browser, city.relay.http, city.operator, width=700) as page:
+        load(page, city.path("trail"))
+        table = page.locator("main .table").first
+        assert table.evaluate("box => box.scrollWidth > box.clientWidth")
+        assert table.get_attribute("tabindex") == "0"
+        page.set_viewport_size({"width": 1280, "height": 800})
+        expect(table).not_to_have_attribute("tabindex", "0")
 
 
 def test_readable_without_javascript(city: City, browser: Browser) -> None:

@@ -15,7 +15,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 Theme = Literal["light", "dark"]
-BROAD, WIDE, NARROW = 1600, 1280, 360
+BROAD, WIDE, PHONE, NARROW = 1600, 1280, 390, 360
 
 
 @contextmanager

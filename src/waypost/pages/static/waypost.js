@@ -9,7 +9,7 @@
   const STEPS = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [2592000, "day", 86400]];
   const tell = (at) => {
     const away = (at - Date.now()) / 1000;
-    if (Math.abs(away) < 5) return "now";
+    if (Math.abs(away) < 5) return away > 0 ? "now" : "just now";
     for (const [most, unit, length] of STEPS)
       if (Math.abs(away) < most) return relative.format(Math.round(away / length), unit);
     return new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(at);
@@ -106,7 +106,17 @@
     nav.scrollLeft = at.offsetLeft - nav.offsetLeft - (nav.clientWidth - at.offsetWidth) / 2;
   }
 
-  const dress = (root) => { times(root); copying(root); theme(root); };
+  // What scrolls sideways can be reached with the keyboard, as long as it does.
+  const reach = () => {
+    for (const box of all(".table")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  };
+  addEventListener("resize", reach);
+  document.addEventListener("toggle", reach, true);
+
+  const dress = (root) => { times(root); copying(root); theme(root); reach(); };
   document.addEventListener("htmx:load", (event) => dress(event.target));
   dress();
 })();
