@@ -153,7 +153,8 @@ class App:
     ) -> None:
         self._config = config
         self._seat = seat
-        self._stop_s = STOP_S
+        self._stop_by_s = float("inf")
+        self._leaving: list[Callable[[], None]] = []  # who begins nothing new once it is to stop
         self._housekeeping: Lock | None = None
         self._clock = clock
         self._sockets = sockets
@@ -186,7 +187,8 @@ class App:
         disk = Disk(lambda: free_octets(config.data))
         self._readiness = Readiness(engine.directory, lambda: disk.room(clock.monotonic()))
         web, api = self._start_web(self._readiness)
-        self._certificate = self._load_certificate()
+        seat = self._seat
+        self._certificate = seat.certificate if seat else load_certificate(config, clock)
         web.start(self._sockets.https, self._certificate)
         await engine.adopt(clock.wall_ms())
         if self._seat is None:
@@ -221,7 +223,7 @@ class App:
         handlers = surface.handlers(api, readiness, config, desk, frame)
         web = WebListener(handlers, list(config.listen.trusted_proxies), frame.lost)
         web.start(self._sockets.http)
-        self._parts.push_async_callback(web.close)
+        self._parts.push_async_callback(lambda: web.close(self._left_s()))
         self._parts.callback(frame.close)
         return web, api
 
@@ -242,12 +244,7 @@ class App:
         def stop() -> None:
             gate.closed = "The relay is shutting down, try again in a moment"
 
-        self._parts.callback(stop)
-
-    def _load_certificate(self) -> Certificate:
-        if self._seat is not None:
-            return self._seat.certificate
-        return load_certificate(self._config, self._clock)
+        self._leaving.append(stop)
 
     async def _start_delivery(self, engine: Engine) -> Dispatcher:
         config = self._config
@@ -262,16 +259,14 @@ class App:
         )
         self._obeying.append(lambda now: dispatcher.obey(make_queue_rules(now)))
         engine.attach(dispatcher)
-        if self._seat is None:
-            await dispatcher.start()
-            self._parts.push_async_callback(dispatcher.stop, STOP_S)
-            return dispatcher
-        hearing = Hearing(self._seat.crew, engine, dispatcher, self._clock)
-        hearing.start()
-        self._parts.push_async_callback(hearing.stop)
+        if self._seat is not None:
+            hearing = Hearing(self._seat.crew, engine, dispatcher, self._clock)
+            hearing.start()
+            self._parts.push_async_callback(hearing.stop)
+            self._leaving.append(hearing.leave)
         await dispatcher.start()
-        self._parts.push_async_callback(lambda: dispatcher.stop(self._stop_s))
-        self._parts.callback(hearing.leave)
+        self._leaving.append(dispatcher.wind_down)
+        self._parts.push_async_callback(lambda: dispatcher.stop(self._left_s()))
         return dispatcher
 
     def _start_intake(
@@ -303,7 +298,8 @@ class App:
         ]
         server = SmtpServer(house, listeners)
         server.start()
-        self._parts.push_async_callback(lambda: server.stop(self._stop_s))
+        self._leaving.append(server.leave)
+        self._parts.push_async_callback(lambda: server.stop(self._left_s()))
         return collaborators, house
 
     def _start_metrics(self, engine: Engine, dispatcher: Dispatcher, house: House) -> None:
@@ -328,7 +324,7 @@ class App:
         )
         web = WebListener(handlers(sources, self._config.data, self._clock), [])
         web.start(self._sockets.metrics)
-        self._parts.push_async_callback(web.close)
+        self._parts.push_async_callback(lambda: web.close(self._left_s()))
 
     def _start_telling(self, engine: Engine, door: Door) -> None:
         config, clock = self._config, self._clock
@@ -382,11 +378,10 @@ class App:
 
     def _caps(self) -> SessionCaps:
         limits = self._config.limits
+        most = (limits.sessions, limits.sessions_per_address)
         if self._seat is None:
-            return SessionCaps(limits.sessions, limits.sessions_per_address)
-        return SessionCaps(
-            limits.sessions, limits.sessions_per_address, self._seat.sessions, self._seat.number
-        )
+            return SessionCaps(*most)
+        return SessionCaps(*most, self._seat.sessions, self._seat.number)
 
     async def _upkeep(self, engine: Engine) -> None:
         """Lets go of what has been kept long enough, and stops the relay when a sync failed."""
@@ -435,15 +430,20 @@ class App:
             self._aim(config)
 
     async def stop(self, within_s: float = STOP_S) -> None:
-        """Takes no more mail, finishes what is on the wire, closes the store."""
-        self._stop_s = within_s
+        """Begins nothing new, finishes what clients send and what is on the wire, all at once."""
+        self._stop_by_s = self._clock.monotonic() + within_s
         if self._readiness is not None:
             self._readiness.phase = Phase.STOPPING
+        for leave in self._leaving:
+            leave()
         if self._upkeep_task is not None:
             self._upkeep_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upkeep_task
         await self._parts.aclose()
+
+    def _left_s(self) -> float:
+        return max(0.0, self._stop_by_s - self._clock.monotonic())
 
     def places(self) -> dict[str, Sequence[str]]:
         """What it listens on, by kind, as `host:port`."""

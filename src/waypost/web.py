@@ -31,6 +31,7 @@ HEAD_S = 30.0  # for a client to finish it
 CONNECTIONS = 2_000  # of http, and of https; idle ones too: they take files from the mail
 KEPT_S = 65  # idle keep-alive; longer than the 60 s of usual balancers
 STOP_S = 10  # how long requests in progress may take at a stop
+STOP_LEAST_S = 3  # the same where the rest of the relay took its time
 STRICT = (b"strict-transport-security", b"max-age=31536000")  # RFC 6797 6.1: a year
 AGAIN_S = "30"  # Retry-After where nobody knows better
 JSON = "application/json"
@@ -360,9 +361,10 @@ class WebListener:
         task = asyncio.create_task(server.serve(sockets=list(sockets)))
         self._running.append((server, task))
 
-    async def close(self) -> None:
-        """Ends after the requests in progress, at most `STOP_S`."""
+    async def close(self, within_s: float = STOP_S) -> None:
+        """Ends after the requests in progress; how long these may take is between the bounds."""
         for server, _ in self._running:
+            server.config.timeout_graceful_shutdown = int(min(max(within_s, STOP_LEAST_S), STOP_S))
             server.should_exit = True
         for _, task in self._running:
             await task

@@ -19,6 +19,7 @@ from waypost.core.lifecycle import State
 from waypost.core.message import SpoolPart
 from waypost.core.upstream import Limits
 from waypost.store import spool
+from waypost.transport import courier, dispatch
 
 STRAY = (b"", b"", b"250 ok\r\n", b"421 4.4.2 idle\r\n", b"\x00", b"5")
 Q, S, F = State.QUEUED, State.SENT, State.FAILED
@@ -395,6 +396,53 @@ def test_a_dot_whose_answer_does_not_come_before_the_end_is_uncertain(tmp_path: 
             assert record.uncertain
             assert record.next_ms == held.clock.ms + 15 * 60_000
             assert len(held.store.waiting) == 2
+
+    asyncio.run(play())
+
+
+def test_a_stop_does_not_wait_for_a_new_login_in_the_place_of_a_lost_connection(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(held.store.records) == 1)
+            server.times, server.faults = 2, {"mail": "drop", "greeting": "hang"}
+            parcel = held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: server.connections == 2)
+            started = time.monotonic()
+            await held.dispatcher.stop(1.0)
+            assert time.monotonic() - started < 4.0  # the greeting may take 5
+            assert len(held.store.records) == 1
+            assert held.store.waiting[parcel.id].attempt == 1
+
+    asyncio.run(play())
+
+
+def test_a_stop_does_not_wait_for_connections_that_wait_for_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "LAST_WORDS_S", 0.2)
+
+    async def play() -> None:
+        server = Scripted()
+        async with rig(server, tmp_path, Limits(connections=1)) as held:
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(held.store.records) == 1)
+            (one,) = held.dispatcher._couriers.values()
+            held.dispatcher._records.outstanding += courier.OUTSTANDING + 1
+            parcel = held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: one.window.ready == 1 and not one._idle)
+            started = time.monotonic()
+            await held.dispatcher.stop(0.2)
+            assert time.monotonic() - started < 20.0
+            assert parcel.id in held.store.waiting
+            held.dispatcher._records.outstanding = 0
 
     asyncio.run(play())
 

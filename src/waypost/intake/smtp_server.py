@@ -68,10 +68,14 @@ class SmtpServer:
             self._loop.add_reader(listener.socket, self._accept, listener)
         self._timer = self._loop.call_later(SWEEP_S, self._sweep)
 
-    async def stop(self, within_s: float = STOP_S) -> None:
-        """Stops accepting, ends idle sessions, waits for what is in progress, ends the rest."""
+    def leave(self) -> None:
+        """Stops accepting, ends idle sessions; what is in progress goes on."""
         self._close()
         self._house.stop()
+
+    async def stop(self, within_s: float = STOP_S) -> None:
+        """Leaves, waits for what is in progress, ends the rest."""
+        self.leave()
         await self._house.emptied(within_s)
         self._house.abort()
         await asyncio.sleep(0)

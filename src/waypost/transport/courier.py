@@ -148,10 +148,12 @@ class Courier:
         self._release_window("the relay stopped")
         self._wake_idle()
 
-    def cut(self) -> None:
-        """Ends what is still on the wire."""
+    def cut(self, hard: bool = False) -> None:
+        """Ends what is still on the wire; `hard`: and connections that wait for us ourselves."""
         for stream in list(self._flying):
             stream.fail(Stopped(stream.session.stage, "the relay stopped"))
+        for task in self._tasks if hard else ():
+            task.cancel()
 
     async def ended(self) -> None:
         """Until no connection is left."""
@@ -252,8 +254,6 @@ class Courier:
                 self._suffer(row)
 
     def _opened(self, probe: bool) -> None:
-        if (task := asyncio.current_task()) is not None:
-            self._opening.discard(task)
         self._signed += 1
         if probe and (self.condition.by_login or self.condition.ok):
             self._recovered()
@@ -261,13 +261,16 @@ class Courier:
 
     async def _sign_in(self) -> Stream | None:
         """A connection, or None once the trouble was dealt with."""
-        upstream = self.upstream
+        upstream, task = self.upstream, asyncio.current_task()
+        assert task is not None
+        self._opening.add(task)  # anew, where a kept connection was no longer good
         try:
             signed = await self._office.dialer.sign_in(upstream, self._contexts)
         except TransportError as error:
-            known = error.trouble or trouble.of_exception(error.stage, error)
-            self._suffer(known)
+            self._suffer(trouble.of_exception(error.stage, error))
             return None
+        finally:
+            self._opening.discard(task)
         if signed.pin and upstream.edition == self.upstream.edition:
             self.upstream = msgspec.structs.replace(self.upstream, pin=signed.pin)
             ident, edition, pin = upstream.id, upstream.edition, signed.pin
@@ -379,10 +382,8 @@ class Courier:
 
     def _finish(self, parcel: Parcel, outcome: attempt.Outcome) -> None:
         """Health and holds first, so that the record can say when the next try is."""
-        office = self._office
+        office, upstream, known = self._office, self.upstream, outcome.trouble
         now_ms = self._now()
-        upstream = self.upstream
-        known = outcome.trouble
         due_ms = now_ms + (AGAIN_MS if outcome.stopped and not self._stopping else 0)
         if known is not None and known.scope is Scope.SENDER_HELD:
             self._superior.hold(parcel, known, upstream)
@@ -414,8 +415,7 @@ class Courier:
 
     def _release_window(self, reason: str) -> None:
         for parcel in self.window.drain():
-            next_ms = self.condition.health.probe_at_ms
-            self._office.store.no_try(parcel.id, reason, next_ms)
+            self._office.store.no_try(parcel.id, reason, self.condition.health.probe_at_ms)
             self._office.records.release(parcel, parcel.due_ms, reason)
 
     # Health.

@@ -36,6 +36,8 @@ GAP_S = 0.005  # the shortest
 OLD_MS = 60_000  # between looks for mail that was queued for too long, at most
 AWAY_S = 1.0  # between looks while the store is away
 LAST_WORDS_S = 5.0  # for outcomes to reach the store at the end
+CUT_S = 1.0  # for a connection that was cut to end by itself
+STOPPING = "the relay is stopping"
 
 
 class Dispatcher:
@@ -81,23 +83,32 @@ class Dispatcher:
         self._review(self._clock.wall_ms())
         self._scan = asyncio.get_running_loop().create_task(self._look_on())
 
-    async def stop(self, grace_s: float = 30.0) -> None:
-        """Begins nothing new, finishes what is on the wire, releases the rest."""
+    def wind_down(self) -> None:
+        """Begins nothing new and releases what no connection has; what is on the wire goes on."""
         self._stopping = True
         if self._scan is not None:
             self._scan.cancel()
+        for courier in (*self._couriers.values(), *self._retiring):
+            courier.wind_down()
+
+    async def stop(self, grace_s: float = 30.0) -> None:
+        """Winds down, and waits for what is on the wire, at most so long."""
+        self.wind_down()
+        if self._scan is not None:
             await asyncio.wait({self._scan})
         if self._rung is not None:
             await self._rung.stop()
         couriers = [*self._couriers.values(), *self._retiring]
-        for courier in couriers:
-            courier.wind_down()
         ending = [asyncio.ensure_future(courier.ended()) for courier in couriers]
         if ending:
             _, late = await asyncio.wait(ending, timeout=grace_s)
             for courier in couriers:
                 courier.cut()
             if late:
+                _, late = await asyncio.wait(late, timeout=CUT_S)
+            if late:  # they wait for the store or the disk, which need not come back
+                for courier in couriers:
+                    courier.cut(hard=True)
                 await asyncio.wait(late)
         try:
             async with asyncio.timeout(LAST_WORDS_S):
@@ -129,6 +140,7 @@ class Dispatcher:
 
     def wants(self, acceptance: Acceptance) -> bool:
         if self._stopping or self._facts is None:
+            self._store.no_try(acceptance.id, STOPPING, self._clock.wall_ms())
             return False
         if self._store.directory() is not self._facts:
             self._refresh()  # an upstream that was added a moment ago takes its first message
@@ -159,6 +171,8 @@ class Dispatcher:
         if courier is None or not own or self._stopping or not self._ours(courier):
             # Its upstream may have failed since the commit: a fallback gets it by a claim alone.
             self._records.release(parcel, parcel.due_ms, "")
+            if self._stopping:
+                self._store.no_try(parcel.id, STOPPING, parcel.due_ms)
             self.hungry()
             return
         self._hand(courier, parcel)
@@ -175,10 +189,12 @@ class Dispatcher:
         if sender is None or courier is None:
             self.hungry()  # added a moment ago
             return
-        if self._stopping or self._territory is None or self._rung is None:
+        if self._territory is None or self._rung is None:
             return
         crew, upstream_id = self._territory.crew, courier.upstream.id
-        if not self._ours(courier):
+        if self._stopping:
+            crew.tell_no_try(message_id)
+        elif not self._ours(courier):
             if upstream_id != sender.upstream_id:  # its upstream's fallback may be another's
                 crew.tell_work(message_id, upstream_id, (sender_id, account_id))
         elif self._holds.holds(sender):

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -28,7 +30,7 @@ from waypost.core.errors import WaypostError
 from waypost.listeners import Sockets, bind, pages_at
 from waypost.seat import Seat
 from waypost.store.locks import outlive_orphans, refuse_second
-from waypost.workers import BROKEN, SIGNALS
+from waypost.workers import BROKEN, SIGNALS, STOPPED_S
 
 ORPHAN_S = 8.0  # for what is on the wire when the parent is gone: somebody waits to start anew
 
@@ -83,7 +85,7 @@ async def _serve(config: Config, read: Callable[[], Config], as_json: bool) -> i
     place = whereabouts(relay.app.places(), config)
     show(place, as_json)
     ready(place, as_json)
-    return 1 if await relay.until_told() else 0
+    _end(1 if await relay.until_told() else 0)
 
 
 async def work(config: Config, read: Callable[[], Config], sockets: Sockets, seat: Seat) -> int:
@@ -94,7 +96,20 @@ async def work(config: Config, read: Callable[[], Config], sockets: Sockets, sea
     asyncio.get_running_loop().add_reader(life, relay.orphaned, life)
     await relay.start()
     ground.set_ready(seat.number, True)
-    return BROKEN if await relay.until_told() else 0
+    _end(BROKEN if await relay.until_told() else 0)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends this process as it stands, once all is on disk: a thread that waits for a name server
+    would be waited for, minutes long."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _too_late() -> None:
+    print("waypost: the stop took too long and was cut short: nothing is lost", file=sys.stderr)
+    _end(1)
 
 
 class Place(msgspec.Struct, frozen=True, rename="camel"):
@@ -183,6 +198,9 @@ class Running:
     async def until_told(self) -> bool:
         """Runs until it is told to stop, and stops; whether it had to, by itself."""
         await self._stopping.wait()
+        last = threading.Timer(STOPPED_S, _too_late)
+        last.daemon = True
+        last.start()
         await self.app.stop(self._within_s)
         for reason in self._failures:
             print(f"waypost: {reason}", file=sys.stderr)
