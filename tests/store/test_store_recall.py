@@ -14,7 +14,7 @@ import pytest
 
 from desk.conftest import PlainSealer
 from store.house import NOW_MS, House, Taker, attempt
-from transport.bench_of import QUICK
+from transport.bench_of import PATIENT
 from transport.scripted import Scripted
 from waypost.core import ident
 from waypost.core.errors import WrongState
@@ -196,7 +196,7 @@ class Race:
             server.port,
             connections,
         )
-        dialer = Dialer("relay.test", Guard(), QUICK)
+        dialer = Dialer("relay.test", Guard(), PATIENT)
         self.dispatcher = Dispatcher(house.first, dialer, house.clock, QueueRules(), desk.data)
         house.first.attach(self.dispatcher)
         self.ids: list[str] = []
@@ -222,7 +222,7 @@ class Race:
         return {one[1].decode() for one in found if one}
 
     async def over(self) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             rows = "SELECT count(*) FROM queue"
             while self.house.one(rows):  # noqa: ASYNC110  (another process would look too)
                 await asyncio.sleep(0.01)
@@ -234,7 +234,7 @@ def held_up(data: Path) -> tuple[set[str], set[str]]:
 
     async def story(house: House, desk: Desk) -> None:
         server = Scripted()
-        server.delay_s = 0.2
+        turns = server.turns = asyncio.Semaphore(0)  # nothing is sent while somebody cancels
         async with server:
             race = Race(house, desk, server, connections=4)
             await race.accept(24)
@@ -246,9 +246,10 @@ def held_up(data: Path) -> tuple[set[str], set[str]]:
             in_window = house.sql("SELECT message_id FROM queue WHERE claim > 0")
             for (number,) in in_window:
                 await asyncio.to_thread(race.cancel, ident.show(number))
-            server.delay_s = 0.0
+            for _ in race.ids:
+                turns.release()
             await race.over()
-            await race.dispatcher.stop(5.0)
+            await race.dispatcher.stop(30.0)
             found.extend((race.sent, race.cancelled))
 
     run(data, story)
@@ -309,7 +310,7 @@ def test_the_race_driven_hard(tmp_path: Path, seed: int, monkeypatch: pytest.Mon
             for _ in race.ids:
                 turns.release()
             await race.over()
-            await race.dispatcher.stop(5.0)
+            await race.dispatcher.stop(30.0)
             assert not race.sent & race.cancelled
             assert race.sent | race.cancelled == set(race.ids)
             assert len(race.server.got) == len(race.sent)

@@ -17,7 +17,7 @@ from waypost.transport.link.guard import Guard
 from waypost.transport.link.stream import Timeouts
 from waypost.transport.schedule import QueueRules
 
-QUICK = Timeouts(connect_s=5.0, reply_s=5.0, data_s=5.0, block_s=5.0, dot_s=5.0)
+PATIENT = Timeouts(connect_s=60.0, reply_s=60.0, data_s=60.0, block_s=60.0, dot_s=60.0)
 
 
 class Rig:
@@ -29,7 +29,7 @@ class Rig:
         self.server = server
         self.clock = FakeClock()
         self.store = FakeStore(self.clock)
-        dialer = Dialer("relay.test", Guard(), QUICK)
+        dialer = Dialer("relay.test", Guard(), PATIENT)
         self.dispatcher = Dispatcher(
             self.store, dialer, self.clock, rules or QueueRules(), data, idle_s=idle_s
         )
@@ -71,6 +71,6 @@ async def rig(
         try:
             yield held
         finally:
-            await held.dispatcher.stop(2.0)
+            await held.dispatcher.stop(30.0)
         assert not held.store.claimed
         assert not held.store.doubly

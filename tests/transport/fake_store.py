@@ -349,8 +349,8 @@ def make_upstream(port: int, limits: Limits | None = None, **changes: object) ->
     return msgspec.structs.replace(upstream, **changes)
 
 
-async def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Until the condition holds; fails when it does not in time."""
+async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Until the condition holds; fails when it does not, on the slowest of machines."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.002)

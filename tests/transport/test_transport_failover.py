@@ -120,7 +120,7 @@ def test_the_seconds_cap_holds_for_what_was_committed_while_the_first_went_down(
                 dispatcher.stirred()
                 await until(lambda: len(second.got) == 2 * CAP and house.one(waiting) == 30)
                 assert house.one(USED, house.clock.ms // DAY_MS) == CAP
-            await dispatcher.stop(2.0)
+            await dispatcher.stop(30.0)
             if kind is not Careless:
                 assert len(second.got) == 2 * CAP
             await house.close()

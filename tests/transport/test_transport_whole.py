@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from peers.process import free_port
 from store.house import House
 from transport.fake_store import until
 from waypost.core.message import Committed
@@ -63,6 +63,7 @@ class Upstream:
             auth_required=True,
             authenticator=self._login,
             decode_data=False,
+            ready_timeout=60,
         )
 
     def _login(
@@ -79,14 +80,6 @@ class Upstream:
 
     def __exit__(self, *_: object) -> None:
         self.controller.stop()
-
-
-def free_port() -> int:
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -109,7 +102,7 @@ def relay(house: House, engine: Engine, roots: str) -> Dispatcher:
 async def submit(house: House, engine: Engine, *to: str) -> Settled:
     committed = await engine.commit(house.acceptance(*to, store=engine))
     assert isinstance(committed, Committed)
-    return await engine.settled(committed.id, 5.0)
+    return await engine.settled(committed.id, 60.0)
 
 
 def test_mail_goes_through_a_real_server_and_outcomes_are_kept(
@@ -136,7 +129,7 @@ def test_mail_goes_through_a_real_server_and_outcomes_are_kept(
                 assert (await submit(house, engine, "c@example.com")).sent == 1
             assert upstream.logins == 1
             assert house.one("SELECT pin FROM upstream") == "verified"
-            await dispatcher.stop(1.0)
+            await dispatcher.stop(30.0)
             await house.close()
             house.adds_up()
             assert house.one("SELECT count(*) FROM queue WHERE claim <> 0") == 0
@@ -175,7 +168,7 @@ def test_a_changed_password_pauses_and_a_resume_sends_all(
                 work=True,
             )
             await until(lambda: len(upstream.mailbox.messages) == 10)
-            await dispatcher.stop(1.0)
+            await dispatcher.stop(30.0)
             await house.close()
             house.adds_up()
             assert house.one("SELECT count(*) FROM queue") == 0
@@ -200,7 +193,7 @@ def test_what_a_stop_released_is_sent_by_the_next_start(
             await dispatcher.start()
             for _ in range(40):
                 await engine.commit(house.acceptance("a@example.com", store=engine))
-            await dispatcher.stop(2.0)
+            await dispatcher.stop(30.0)
             await engine.close()
             assert house.one("SELECT count(*) FROM queue WHERE claim <> 0") == 0
             again = house.store()
@@ -208,7 +201,7 @@ def test_what_a_stop_released_is_sent_by_the_next_start(
             await again.adopt(house.clock.ms)
             await second.start()
             await until(lambda: len(upstream.mailbox.messages) == 40)
-            await second.stop(2.0)
+            await second.stop(30.0)
             await house.close()
             house.adds_up()
             assert house.one("SELECT count(*) FROM message WHERE sent = 1") == 40
