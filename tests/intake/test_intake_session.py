@@ -76,15 +76,19 @@ def test_no_relay_without_a_key(front: Any) -> None:
     assert raw.ask("DATA").startswith("530")
 
 
-def test_a_wrong_key_is_answered_later_a_right_one_at_once(front: Any) -> None:
+def test_a_wrong_key_is_answered_later_a_right_one_at_once(
+    front: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = front.raw(None)
     raw.ask("EHLO client.test")
     began = time.monotonic()
     assert raw.login("wrong").startswith("535 5.7.8")
     assert time.monotonic() - began > 0.9
+    monkeypatch.setattr("waypost.intake.auth.DELAY_FIRST_S", 50.0)
+    monkeypatch.setattr("waypost.intake.auth.DELAY_MOST_S", 50.0)
     began = time.monotonic()
     assert raw.login(SECRET).startswith("235")
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 25
 
 
 def test_three_wrong_keys_end_the_session_and_are_logged(

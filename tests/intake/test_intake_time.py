@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -151,14 +152,19 @@ def test_waiting_for_the_door_is_not_idle(front: Any) -> None:
 
 def test_a_client_that_reads_no_replies_is_dropped(front: Any) -> None:
     raw = front.raw()
-    raw.socket.settimeout(0.5)
-    with pytest.raises(TimeoutError):
-        while True:
+    raw.socket.settimeout(0.1)
+    while not front.run(lambda: _stuck(front)):
+        with contextlib.suppress(TimeoutError):
             raw.socket.send(b"NOOP\r\n" * 10_000)
     front.sweep(30)
     assert len(front.house) == 1
     front.sweep(31)
     front.until(lambda: len(front.house) == 0)
+
+
+def _stuck(front: Any) -> bool:
+    (session,) = front.house._guests
+    return bool(session._unread_s >= 0)
 
 
 def test_sessions_of_an_address_are_capped_and_told_at_once(
@@ -171,11 +177,11 @@ def test_sessions_of_an_address_are_capped_and_told_at_once(
     assert over.reply().startswith("421 4.3.2")
     assert over.ended()
     secured = front.trusting().wrap_socket(
-        socket.create_connection(("127.0.0.1", front.ports[1]), timeout=5)
+        socket.create_connection(("127.0.0.1", front.ports[1]), timeout=60)
     )
     assert secured.recv(100).startswith(b"421 4.3.2")
     secured.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < front.house.patience.handshake_s / 2
     assert front.store.refusals[-1].reason == "too_many_sessions"
     assert kept[0].ask("QUIT").startswith("221")
     kept[0].close()
@@ -201,7 +207,7 @@ def test_strangers_make_room_for_those_who_come_with_a_key(
 def test_a_handshake_that_is_never_finished_ends(make_front: Callable[..., Any]) -> None:
     front = make_front()
     front.house.patience = type(front.house.patience)(handshake_s=0.2)
-    silent = socket.create_connection(("127.0.0.1", front.ports[1]), timeout=5)
+    silent = socket.create_connection(("127.0.0.1", front.ports[1]), timeout=60)
     behind_starttls = front.plain()
     behind_starttls.reply()
     behind_starttls.ask("EHLO client.test")
@@ -258,7 +264,7 @@ def test_old_protocols_are_not_spoken(front: Any) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("AES128-SHA:ECDHE-ECDSA-AES128-SHA256:@SECLEVEL=0")
-    plain = socket.create_connection(("127.0.0.1", front.ports[1]), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", front.ports[1]), timeout=60)
     with plain, pytest.raises(ssl.SSLError):
         context.wrap_socket(plain)
 
@@ -271,17 +277,17 @@ def test_a_stop_finishes_what_is_in_progress_and_ends_the_rest(front: Any) -> No
     handed.begin()
     handed.send(HEAD + b".\r\n")
     front.until(lambda: front.store.waiting == 1)
-    silent = socket.create_connection(("127.0.0.1", front.ports[1]), timeout=5)
+    silent = socket.create_connection(("127.0.0.1", front.ports[1]), timeout=60)
     front.until(lambda: len(front.house) == 5)
     delayed.send(b"MAIL FROM:<app@example.com>\r\n")
     assert delayed.reply().startswith("250")
-    stopped = threading.Thread(target=lambda: front.run(lambda: front.server.stop(10)))
+    stopped = threading.Thread(target=lambda: front.run(lambda: front.server.stop(60)))
     stopped.start()
     for ended in (idle, delayed):
         assert ended.reply().startswith("421 4.3.2")
         assert ended.ended()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", front.ports[0]), timeout=5)
+        socket.create_connection(("127.0.0.1", front.ports[0]), timeout=60)
     front.open_gate()
     assert handed.reply().startswith("250")
     assert handed.reply().startswith("421 4.3.2")
@@ -289,7 +295,7 @@ def test_a_stop_finishes_what_is_in_progress_and_ends_the_rest(front: Any) -> No
     assert sending.reply().startswith("250")
     assert sending.reply().startswith("421 4.3.2")
     assert sending.ended()
-    stopped.join(5)
+    stopped.join(60)
     assert not stopped.is_alive()
     assert len(front.store.commits) == 2
     silent.close()

@@ -91,9 +91,9 @@ def test_the_lock_of_the_dead_is_kept_until_their_claims_have_fallen(
             await asking
         while len(held) < 2:  # noqa: ASYNC110  (a thread commits)
             await asyncio.sleep(0.001)
-        await asyncio.sleep(0.05)
         assert held == [True, True]
-        assert not locks.held(lock)
+        while locks.held(lock):  # noqa: ASYNC110  (let go on the loop, once that is told of)
+            await asyncio.sleep(0.001)
         assert house.sql("SELECT claim, attempt FROM queue") == [(0, 2)]
 
     run(tmp_path / "data", story)
@@ -139,7 +139,7 @@ def test_one_whose_telling_breaks_stops_nobody(
 
         store._accepted = accepted  # type: ignore[method-assign]
         first = house.acceptance()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             both = await asyncio.gather(store.commit(first), store.commit(house.acceptance()))
             assert all(isinstance(outcome, Committed) for outcome in both)
             assert isinstance(await store.commit(house.acceptance()), Committed)

@@ -93,7 +93,7 @@ def test_an_outcome_ends_in_one_told_state(tmp_path: Path, commits: list[int]) -
         del commits[:]
         records.record(attempt(bad, State.SENT))
         records.record(attempt(good, State.SENT))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await records.settled()
         assert len(commits) <= 4  # with its words, without them, and the event: not once a second
         assert house.sql("SELECT state FROM recipient WHERE message_id = ?", good.id) == [
@@ -279,7 +279,7 @@ def test_small_changes(tmp_path: Path, what: str) -> None:
         records = Records(store)
         records.keep(asks[what])
         beside = asyncio.ensure_future(store.commit(house.acceptance()))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await records.settled()  # given up and logged: it is not asked for again
             assert isinstance(await beside, Committed)
         assert house.sql("SELECT * FROM event") == []
