@@ -94,7 +94,7 @@ class DnsServer:
 
     def _one_tcp(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, struct.error):
-            connection.settimeout(5)
+            connection.settimeout(30)
             (length,) = struct.unpack("!H", connection.recv(2))
             reply = self._reply(connection.recv(length), 65_535)
             if reply is not None:
@@ -128,7 +128,7 @@ class DnsServer:
         return short.to_wire()
 
     def _fault_of(self, name: dns.name.Name) -> str:
-        return next((f for zone, f in self._faults.items() if name.is_subdomain(zone)), "")
+        return next((f for zone, f in list(self._faults.items()) if name.is_subdomain(zone)), "")
 
     def _fill(
         self, reply: dns.message.Message, name: dns.name.Name, kind: dns.rdatatype.RdataType
@@ -154,7 +154,7 @@ class DnsServer:
             name = alias[0].target
 
     def _zone_of(self, name: dns.name.Name) -> dns.zone.Zone | None:
-        fitting = [origin for origin in self._zones if name.is_subdomain(origin)]
+        fitting = [origin for origin in list(self._zones) if name.is_subdomain(origin)]
         return self._zones[max(fitting, key=len)] if fitting else None
 
     @staticmethod

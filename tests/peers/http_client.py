@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SEND = "/api/v1/email/send"
+PATIENCE_S = 120.0  # of one call, among twenty of the largest on a busy machine
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Client:
         sent.update(headers or {})
         sent = {name: value for name, value in sent.items() if value}
         if self._kept is None:
-            self._kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            self._kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         if self._kept.sock is not None and select.select([self._kept.sock], [], [], 0)[0]:
             self._kept.close()  # it was kept for longer than a server does: this is its end
         self._kept.request(method, path, body, sent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,8 +13,9 @@ import pytest
 
 from peers.dns_server import HEAD
 from peers.need import need
+from peers.process import free_port
 
-READY_S = 20.0
+READY_S = 60.0
 
 
 class Knot:
@@ -24,7 +24,7 @@ class Knot:
     def __init__(self, folder: Path, zones: dict[str, str], broken: frozenset[str]) -> None:
         (program,) = need("knotd")
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         # A zone for everything, so that what nobody has is NXDOMAIN as a resolver would say.
         for origin, text in {**zones, "": ""}.items():
             if origin not in broken:
@@ -62,10 +62,3 @@ class Knot:
                 pass
             time.sleep(0.05)
         pytest.fail("knotd did not start")
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+PATIENCE_S = 120.0  # of one page on a busy machine
 _TOKEN = re.compile(r'name="csrf" value="([0-9a-f]{64})"')
 
 
@@ -56,7 +57,7 @@ class Person:
         sent = {"Accept": "text/html", **self.headers, **(headers or {})}
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body, sent)
             got = connection.getresponse()

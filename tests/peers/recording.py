@@ -11,8 +11,11 @@ import base64
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
+
+from peers.process import PATIENCE_S, free_port
 
 LINE_OCTETS = 16384
 HANG = "hang"
@@ -227,20 +230,23 @@ class RecordingServer:
     def start(self, port: int = 0) -> Recording:
         if not self._thread.is_alive():
             self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(port or self.book.port), self._loop).result(
-            10
-        )
+        # One that is away keeps its port, so that has to be one which the kernel gives to nobody.
+        port = port or self.book.port or free_port()
+        self._do(self._listen(port))
         return self.book
 
     def away(self) -> None:
         """Listens no more and drops every session; `start` comes back on the same port."""
-        asyncio.run_coroutine_threadsafe(self._leave(), self._loop).result(10)
+        self._do(self._leave())
 
     def stop(self) -> None:
         self.away()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
+
+    def _do(self, deed: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(deed, self._loop).result(PATIENCE_S)
 
     async def _listen(self, port: int) -> None:
         self._server = await asyncio.start_server(
@@ -265,6 +271,9 @@ class RecordingServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._server is None:  # it came in the instant of leaving
+            writer.transport.abort()
+            return
         self._tasks.add(task)
         session = _Session(self.book, reader, writer, None if self._implicit else self._tls)
         try:

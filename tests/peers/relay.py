@@ -220,7 +220,7 @@ class Relay:
     @contextmanager
     def session(self, key: str | None, starttls: bool = True) -> Iterator[smtplib.SMTP]:
         """A client session, logged in when a key is given."""
-        client = smtplib.SMTP("127.0.0.1", self.submission, timeout=60)
+        client = smtplib.SMTP("127.0.0.1", self.submission, timeout=120)
         try:
             if starttls:
                 client.starttls(context=any_certificate())

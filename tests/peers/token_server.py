@@ -115,13 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
         book.at_once_most = max(book.at_once_most, book.at_once)
         try:
             time.sleep(book.slow_s)
-            if book.answer is not None:
-                told = book.answer(form) if callable(book.answer) else book.answer
-                self.reply(*told)
+            if book.answer is None:
+                told = self.grant(form)
             else:
-                self.reply(*self.grant(form))
+                told = book.answer(form) if callable(book.answer) else book.answer
         finally:
-            book.at_once -= 1
+            book.at_once -= 1  # before the answer, behind which the next may come at once
+        self.reply(*told)
 
     def grant(self, form: Form) -> tuple[int, str]:
         book = self.book
