@@ -1,4 +1,5 @@
-"""A test upstream that plays failures: a step says what is to be said or done there.
+"""A test upstream that plays failures: a step says what is to be said or done there; and a loop
+in which nobody has to wait for a silence to end.
 
 Knows nothing of what is tested with it; a server of plain asyncio streams and real TLS.
 """
@@ -12,7 +13,9 @@ import socket
 import ssl
 import struct
 import warnings
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import trustme
@@ -21,7 +24,60 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from waypost.clock import SystemClock
+
+T = TypeVar("T")
 SILENT, CLOSE, RESET = "(silent)", "(close)", "(reset)"
+GLANCE_S = 0.05  # of real time; what both ends in one loop say to each other is there before
+
+
+class HastyLoop(asyncio.SelectorEventLoop):
+    """A loop in which time passes at once while nobody says or does anything: what waits for a
+    minute on somebody silent waits for a glance, and what works may take as long as it needs."""
+
+    def __init__(self) -> None:
+        self._passed_s = 0.0
+        self._errands = 0
+        super().__init__()
+        # The loop asks its selector to wait: there time is let pass.
+        selector: Any = self.__dict__["_selector"]
+        self._really = selector.select
+        selector.select = self._select
+
+    def time(self) -> float:
+        return super().time() + self._passed_s
+
+    def _select(self, timeout: float | None) -> Any:
+        if timeout is None or timeout <= GLANCE_S:
+            return self._really(timeout)
+        events = self._really(GLANCE_S)
+        if not events and not self._errands:
+            self._passed_s += timeout
+        return events
+
+    def run_in_executor(  # type: ignore[override]  # the stub's type variables add nothing here
+        self, executor: Any, func: Any, *args: Any
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
+        self._errands += 1
+        future.add_done_callback(self._errand_done)
+        return future
+
+    def _errand_done(self, _: object) -> None:
+        self._errands -= 1
+
+
+class LoopClock(SystemClock):
+    """Goes with the loop that it is asked in."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def hastily(deed: Coroutine[Any, Any, T]) -> T:
+    """Runs it in a `HastyLoop`."""
+    with asyncio.Runner(loop_factory=HastyLoop) as runner:
+        return runner.run(deed)
 
 
 class Play(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,7 +67,7 @@ def trying(certificates: Certificates) -> Trial:
             "relay.test",
             Guard(),
             SystemClock(),
-            Times(1.0, 0.3),
+            Times(60.0, 60.0),
             authorities=certificates.roots,
             others=(),
         )
