@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from html.parser import HTMLParser
+from pathlib import Path
+
+from waypost.store.connect import connect, transaction
 
 MARK = "waypostpoison"
+PEOPLE = 90
 _SCRIPTS = (
     f"<script>window.{MARK}=1;alert(1)</script>",
     f'<img src=x onerror="window.{MARK}=1;alert(1)">',
@@ -91,3 +96,41 @@ def poisoned(page: str) -> list[str]:
     reader.feed(page)
     reader.close()
     return reader.found
+
+
+def write_people(data: Path, account: str, owner: str) -> None:
+    """Members with these names and addresses, their deeds in the audit trail, lines of the ledger
+    with these notes: written as they are, also what no deed would take.
+    """
+    with contextlib.closing(connect(data)) as db, transaction(db):
+        ((of,),) = db.execute("SELECT id FROM account WHERE name = ?", (account,)).fetchall()
+        for number, text in enumerate(STRINGS):
+            told = text.encode("utf-8", "replace").decode()
+            db.execute(
+                "INSERT INTO trail (at, account_id, actor, deed, subject, peer)"
+                " VALUES (0, ?, ?, ?, ?, ?)",
+                (of, told, told, told, told),
+            )
+            db.execute(
+                "INSERT INTO ledger (account_id, at, amount, reason, note, balance)"
+                " VALUES (?, 0, 0, 'topup', ?, 1000)",
+                (of, told),
+            )
+            if number >= PEOPLE:
+                continue
+            db.execute(
+                "INSERT INTO member (email, email_key, name, created_at) VALUES (?, ?, ?, 0)",
+                (f"{told}@x.test", f"p{number}@x.test", told if number % 2 else ""),
+            )
+            db.execute(
+                "INSERT INTO membership (member_id, account_id, role)"
+                " VALUES (last_insert_rowid(), ?, 1)",
+                (of,),
+            )
+            db.execute(
+                "INSERT INTO session"
+                " (digest, member_id, peer, agent, created_at, seen_at, expires_at)"
+                " SELECT ?, id, ?, ?, ?, last_login_at, ? FROM member"
+                " WHERE email = ?",
+                (b"%d of them" % number, told[:64], told, number, 2**52, owner),
+            )

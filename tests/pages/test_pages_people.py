@@ -231,3 +231,14 @@ def test_no_secret_is_in_the_log(town: Town) -> None:
     for secret in (PASSWORD, key, "not this one 7", *cookies):
         assert secret not in told
     assert "change own password" not in told  # what was refused is no deed
+
+
+def test_tabs_lead_nowhere_that_is_refused(town: Town) -> None:
+    for role in ("read-only", "developer", "owner", "operator"):
+        person = town.person(role)
+        page = person.get("/settings").text
+        tabs = page.partition('<nav class="tabs"')[2].partition("</nav>")[0]
+        paths = [part.partition('"')[0] for part in tabs.split('href="')[1:]]
+        assert ("/settings/trail" in paths) is (role in ("owner", "operator"))
+        for path in paths:
+            assert person.get(path).status == 200, (role, path)

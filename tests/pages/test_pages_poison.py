@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import html
 import io
 import json
 import re
 import smtplib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from playwright.sync_api import Dialog, Request, sync_playwright
 
-from pages.poison import MARK, STRINGS, poisoned
+from pages.poison import MARK, PEOPLE, STRINGS, poisoned, write_people
 from pages.town import Town, invited
 from peers.http_client import SEND, Client
 from peers.need import need
@@ -37,8 +38,19 @@ ACCOUNT = "poison"
 UPSTREAMS = 25
 LISTS = (
     "/overview", "/logs", "/logs?q=status:failed", "/logs/refusals", "/queue", "/integrations",
-    "/senders", "/keys", "/domains", "/credits", "/settings",
+    "/senders", "/keys", "/domains", "/credits", "/settings", "/settings/members",
+    "/settings/trail", "/settings/account", "/keys/lines", "/start",
 )  # fmt: skip
+
+
+FORMS = {
+    "/settings/members": ("email", "role"), "/settings/members/remove": ("email",),
+    "/settings/account": ("default_sender", "notify"), "/settings/name": ("name",),
+    "/senders": ("address", "upstream", "from_name", "daily_cap"),
+    "/senders/remove": ("address", "on"), "/queue/pause": ("upstream",),
+    "/integrations/consent": ("code", "state"), "/account": ("account", "next"),
+}  # fmt: skip
+CONSENT = "/integrations/consent?error=x&error_description=%s&state=x"
 
 
 @dataclass
@@ -66,6 +78,7 @@ def poison(town: Town) -> Iterator[Poisoned]:
     desk = app.make_desk(load(relay.config, None), SystemClock())
     names = []
     _make_keys(relay)
+    write_people(relay.data, ACCOUNT, "owner@poison.test")
     for number, text in enumerate(STRINGS[:UPSTREAMS]):
         form = Form(host="127.0.0.1", port=2525, encryption="none", username=f"u{number}")
         fields = Fields(
@@ -166,6 +179,83 @@ def test_every_page_of(poison: Poisoned, path: str, least: int) -> None:
     assert seen >= least
 
 
+@pytest.mark.parametrize("path", ["/settings/trail", "/credits"])
+def test_every_older_line_of(poison: Poisoned, path: str) -> None:
+    where, seen = path, ""
+    while where:
+        page = poison.owner.get(where)
+        assert poisoned(page.text) == [], where
+        seen += page.text
+        more = re.search(r'href="([^"]*)">Older lines', page.text)
+        where = more[1].replace("&amp;", "&") if more else ""
+    for text in STRINGS:
+        assert html.escape(text[:40]).replace("&quot;", "&#34;").replace("&#x27;", "&#39;") in seen
+
+
+def test_people_and_their_browsers(poison: Poisoned) -> None:
+    """All are shown: what names nobody would not be found dangerous either."""
+    members = poison.owner.get("/settings/members").text
+    assert members.count("<tr data-row") >= PEOPLE
+    browsers = poison.owner.get("/settings").text
+    assert browsers.count("/settings/sessions/") >= PEOPLE
+
+
+def test_accounts_of_an_operator(poison: Poisoned) -> None:
+    """Names of accounts in lists, choosers and forms, and as what is looked at."""
+    operator = poison.town.person("operator")
+    made = [name for name in map(_named, STRINGS[:40]) if name != "x"]
+    with contextlib.closing(connect(poison.town.relay.data)) as db:
+        try:
+            with transaction(db):
+                db.executemany(
+                    "INSERT OR IGNORE INTO account (name, created_at) VALUES (?, 1)",
+                    [(name,) for name in made],
+                )
+            for path in (*LISTS, "/operator", "/integrations/new"):
+                page = operator.get(path)
+                assert page.status == 200, path
+                assert poisoned(page.text) == [], path
+            for name in made:
+                for path in ("/operator/account?name=", "/credits?account="):
+                    page = operator.get(path + quote(name, safe=""))
+                    assert page.status == 200, name
+                    assert poisoned(page.text) == [], name
+        finally:
+            with transaction(db):
+                db.execute("DELETE FROM account WHERE created_at = 1")
+
+
+def test_what_a_server_says_to_the_connection_test(poison: Poisoned) -> None:
+    """Each step and the transcript, as a page and as the lines of a test that is followed."""
+    town, book = poison.town, poison.town.upstream
+    operator = town.person("operator")
+    page = operator.get("/integrations/one?name=main")
+    try:
+        for text in [_ascii(text) for text in STRINGS[:20]]:
+            book.answers.update(
+                greeting=f"220 {text}", EHLO=f"250-{text}\r\n250 {text}", MAIL=f"553 5.7.1 {text}"
+            )
+            fields = {"name": "main", "send_to": "x@example.net"}
+            shown = operator.post("/integrations/test", page.token, **fields)
+            if shown.status == 429:  # tests are few a minute
+                break
+            assert "Connection test" in shown.text, shown.words
+            assert poisoned(shown.text) == [], text
+            told = operator.post("/integrations/test/steps", page.token, **fields)
+            for line in told.text.splitlines():
+                assert poisoned(json.loads(line).get("html", "")) == [], text
+    finally:
+        book.answers.clear()
+        town.relay.cli("upstream", "resume", "main")
+
+
+def test_names_of_saved_files(poison: Poisoned) -> None:
+    """They are the relay's own: nothing of a message is part of a header."""
+    for ident in poison.idents[:30]:
+        page = poison.owner.get(f"/logs/{ident}/source.eml")
+        assert page.headers["content-disposition"] == f'attachment; filename="{ident}.eml"'
+
+
 def test_messages(poison: Poisoned) -> None:
     for ident in poison.idents:
         page = poison.owner.get(f"/logs/{ident}")
@@ -210,6 +300,19 @@ def test_forms_that_come_back(poison: Poisoned) -> None:
         assert search.status in (200, 400)
         assert poisoned(search.text) == []
         assert poisoned(poison.owner.get("/domains/check?" + _query(text, "domain")).text) == []
+
+
+def test_more_forms_that_come_back(poison: Poisoned) -> None:
+    token = poison.owner.get("/settings").token
+    for text in STRINGS[:14]:
+        for path, fields in FORMS.items():
+            page = poison.owner.post(path, token, **dict.fromkeys(fields, text))
+            assert page.status < 500, (path, text)
+            assert poisoned(page.text) == [], (path, text)
+        for path in ("/login?" + _query(text, "next"), "/" + quote(text, safe=""), CONSENT % text):
+            page = poison.owner.get(quote(path, safe="/?=&%"))
+            assert page.status < 500, path
+            assert poisoned(page.text) == [], path
 
 
 def _query(text: str, name: str = "q") -> str:
