@@ -21,6 +21,11 @@ GOOD = {
     "a@bücher.example": "a@xn--bcher-kva.example",
     "a@BÜCHER.example": "a@xn--bcher-kva.example",
     "a@xn--bcher-kva.example": "a@xn--bcher-kva.example",
+    "a@STRASSE.Straße.example": "a@strasse.xn--strae-oqa.example",
+    "a@bu\u0308cher.example": "a@xn--bcher-kva.example",  # composed, RFC 5895 2
+    "a@ＥＸ．example": "a@ex.example",  # full width
+    "a@bücher。example": "a@xn--bcher-kva.example",  # an ideographic full stop
+    "a@क्\u200dष.example": "a@xn--11b2ezcw70k.example",  # a joiner where one may be, RFC 5892 A.2
     "a@[192.0.2.1]": "a@[192.0.2.1]",
     "a@[IPv6:2001:DB8::1]": "a@[ipv6:2001:db8::1]",
     "a@_dmarc.example": "a@_dmarc.example",
@@ -77,6 +82,30 @@ def test_bad_ones(text: str) -> None:
         parse(text)
     assert caught.value.public.isascii()
     assert caught.value.public.isprintable()
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        *("\u00ad", "\u034f", "\u061c", "\u115f", "\u1160", "\u17b4", "\u180b", "\u180e"),
+        *("\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u202a", "\u202d", "\u202e"),
+        *("\u2060", "\u2064", "\u2066", "\u2067", "\u2069", "\u206f", "\u3164", "\ufe00"),
+        *("\ufe0f", "\ufeff", "\uffa0", "\ufff0", "\U0001d173", "\U000e0001", "\U000e0041"),
+        *("\U000e0100", "\U000e0fff", "\x85", "\u2028", "\u2029", "\ue000", "\U0001f600"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("place", ["{}a.example", "a{}b.example", "ü{}.example", "a.example{}"])
+def test_no_domain_holds_what_cannot_be_seen(place: str, sign: str) -> None:
+    """Default-ignorable, bidi control and formatting characters: RFC 5892 2.8 and 2.13."""
+    with pytest.raises(AddressError) as caught:
+        parse("a@" + place.format(sign))
+    assert caught.value.public.isascii()
+
+
+def test_an_invisible_character_is_named() -> None:
+    with pytest.raises(AddressError, match=r"holds the invisible character U\+FEFF"):
+        parse("a@exam\ufeffple.com")
 
 
 @pytest.mark.parametrize("local", ["jürgen", '"ü"', "用户", "a\udce9"])

@@ -128,6 +128,10 @@ HOSTILE = [
     b"From: good@a.example\\@b.example\r\n",
     "From: good@a.example\u202e\r\n".encode(),
     "From: good@\u202ea.example\r\n".encode(),
+    "From: good@a\ufeff.example\r\n".encode(),
+    "From: Good <good@a\u00ad.example>\r\n".encode(),
+    "From: good@a.exam\u200bple\r\n".encode(),
+    "From: good@a.example\ufe0f\r\n".encode(),
     "From: good@\u0430.example\r\n".encode(),  # a Cyrillic a
     b"From: good@a.example\x01\r\n",
     b"From: good@a.example\x7f\r\n",

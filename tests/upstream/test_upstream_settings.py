@@ -203,6 +203,8 @@ def test_a_host_is_made_plain(text: str, host: str) -> None:
         ("-a.example", "not a server"),
         ("a" * 64 + ".example", "not a server"),
         ("\ud800.example", "not a server"),
+        ("exam\ufeffple.com", "not a server"),
+        ("exam\u00adple.com", "not a server"),
     ],
 )
 def test_a_host_that_is_none_is_refused(text: str, word: str) -> None:

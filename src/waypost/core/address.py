@@ -92,16 +92,31 @@ def _domain(domain: str) -> str:
             return lowered
         raise AddressError(f"{_shown(domain)} is not an address literal")
     if not lowered.isascii():
-        try:
-            lowered = idna.encode(lowered, uts46=True).decode("ascii")
-        except (idna.IDNAError, UnicodeError) as error:
-            raise AddressError(f"{_shown(domain)} is not a domain name") from error
+        lowered = a_labels(lowered)
     if not lowered or len(lowered) > DOMAIN_OCTETS:
         raise AddressError(f"{_shown(domain)} is not a domain name")
     for label in lowered.split("."):
         if len(label) > LABEL_OCTETS or not _LABEL.fullmatch(label):
             raise AddressError(f"{_shown(domain)} is not a domain name")
     return lowered
+
+
+def a_labels(name: str) -> str:
+    """A domain name that is not ASCII in its A-labels (RFC 5891), mapped as UTS 46 says before.
+
+    But for what UTS 46 leaves out without a word (U+FEFF, U+00AD, U+200B, variation selectors):
+    no label may hold it (RFC 5892 2.13), and it shows one name to us and another to who reads the
+    header next. Raises `AddressError`.
+    """
+    try:
+        for unseen in (sign for sign in name if not idna.uts46_remap(sign, std3_rules=False)):
+            raise AddressError(
+                f"{_shown(name)} holds the invisible character U+{ord(unseen):04X}, which no"
+                " domain name has"
+            )
+        return idna.encode(name, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise AddressError(f"{_shown(name)} is not a domain name") from error
 
 
 def _shown(text: str) -> str:

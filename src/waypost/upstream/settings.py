@@ -13,12 +13,11 @@ import re
 from collections.abc import Collection
 from types import MappingProxyType
 
-import idna
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from waypost.core.address import Address
-from waypost.core.errors import Forbidden, UsageError
+from waypost.core.address import Address, a_labels
+from waypost.core.errors import AddressError, Forbidden, UsageError
 from waypost.core.upstream import Encryption, Limits, Upstream, Validate
 from waypost.upstream import presets
 from waypost.upstream.presets import Preset
@@ -171,8 +170,8 @@ def host(text: str) -> str:
         raise UsageError(f"{shown!r} holds a port: give the port by itself", "host")
     if not name.isascii():
         try:
-            name = idna.encode(name, uts46=True).decode("ascii")
-        except (idna.IDNAError, UnicodeError):
+            name = a_labels(name)
+        except AddressError:
             raise UsageError(f"{shown!r} is not a server's name", "host") from None
     labels = name.split(".")
     fits = all(re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in labels)
