@@ -10,6 +10,8 @@ import msgspec
 
 from transport.fake_store import FakeClock, FakeStore, make_upstream
 from transport.scripted import Scripted
+from waypost.core.address import parse
+from waypost.core.message import Acceptance
 from waypost.core.upstream import Limits, Upstream
 from waypost.transport.dispatch import Dispatcher
 from waypost.transport.link.connect import Dialer
@@ -18,6 +20,33 @@ from waypost.transport.link.stream import Timeouts
 from waypost.transport.schedule import QueueRules
 
 PATIENT = Timeouts(connect_s=60.0, reply_s=60.0, data_s=60.0, block_s=60.0, dot_s=60.0)
+
+
+def acceptance(ident: int, sender_id: int = 1, account_id: int = 1) -> Acceptance:
+    """What the door asks the dispatcher about."""
+    return Acceptance(
+        id=ident,
+        generation=1,
+        channel="smtp",
+        account_id=account_id,
+        key_id=None,
+        peer="",
+        sender_id=sender_id,
+        upstream_id=1,
+        envelope_from=parse("a@example.com"),
+        subject="",
+        message_id="",
+        smtp_message_id="",
+        null_sender=False,
+        addressees=(),
+        head=b"",
+        rest=b"",
+        raw_octets=0,
+        digest=b"",
+        eight_bit=False,
+        rate_per_minute=0,
+        repeat_window_ms=0,
+    )
 
 
 class Rig:

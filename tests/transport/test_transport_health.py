@@ -8,45 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from transport.bench_of import rig
+from transport.bench_of import acceptance, rig
 from transport.fake_store import make_upstream, until
 from transport.scripted import Scripted
-from waypost.core.address import parse
 from waypost.core.errors import Secret
 from waypost.core.lifecycle import State
-from waypost.core.message import Acceptance
 from waypost.core.upstream import Health, Limits, UpstreamState
 from waypost.transport.flow.window import SOON_S, Pace
 from waypost.transport.schedule import DAY_MS, HOUR_MS, MINUTE_MS, QueueRules
 
 Q, S, F = State.QUEUED, State.SENT, State.FAILED
 OK, FAILING, PAUSED = UpstreamState.OK, UpstreamState.FAILING, UpstreamState.PAUSED
-
-
-def acceptance(ident: int, sender_id: int = 1, account_id: int = 1) -> Acceptance:
-    return Acceptance(
-        id=ident,
-        generation=1,
-        channel="smtp",
-        account_id=account_id,
-        key_id=None,
-        peer="",
-        sender_id=sender_id,
-        upstream_id=1,
-        envelope_from=parse("a@example.com"),
-        subject="",
-        message_id="",
-        smtp_message_id="",
-        null_sender=False,
-        addressees=(),
-        head=b"",
-        rest=b"",
-        raw_octets=0,
-        digest=b"",
-        eight_bit=False,
-        rate_per_minute=0,
-        repeat_window_ms=0,
-    )
 
 
 def test_a_refused_login_pauses_and_one_login_at_a_time_probes(tmp_path: Path) -> None:

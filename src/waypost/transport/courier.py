@@ -24,6 +24,7 @@ from waypost.core.message import Parcel
 from waypost.core.reply import Stage
 from waypost.core.upstream import Upstream
 from waypost.transport import attempt, health, trouble
+from waypost.transport.flow.idle import Idle
 from waypost.transport.flow.office import Office, Superior
 from waypost.transport.flow.window import SOON_S, Pace, Window
 from waypost.transport.link.stream import Stream
@@ -31,6 +32,7 @@ from waypost.transport.trouble import Scope, Stopped, TransportError, Trouble
 
 MANY_CONNECTIONS = 100  # where the upstream sets no limit
 AGAIN_MS = 60_000  # a message that one connection too many was refused for
+SILENT_S = 10.0  # to open a connection: if no other was answered meanwhile, none of them works
 OUTSTANDING = 1_000  # outcomes that are not on disk yet: more, and nobody takes another message
 
 
@@ -49,10 +51,11 @@ class Courier:
         self._pace = Pace(upstream.limits.per_minute, self._pace_over)
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        self._idle: list[asyncio.Future[None]] = []
+        self._idle = Idle()
         self._flying: dict[Stream, Parcel] = {}
         self._signed = 0
-        self._probing = False
+        self._probing: asyncio.Task[None] | None = None
+        self._heard_s = 0.0  # when the upstream last answered to the end of what was asked
         self._stopping = False
 
     # What the dispatcher asks.
@@ -68,7 +71,8 @@ class Courier:
     @property
     def quiet(self) -> bool:
         """Nothing of it is on the wire, and nothing about to be."""
-        return not (self._flying or self._opening or self._probing or self.window.ready)
+        probing = self._probing is not None
+        return not (self._flying or self._opening or probing or self.window.ready)
 
     def has_room_for(self, account_id: int) -> bool:
         """Whether a fresh message of this account is taken straight from its commit."""
@@ -92,7 +96,8 @@ class Courier:
 
     def next_probe_ms(self) -> int:
         """When it is to be looked at again while it is not able; 0: not by itself."""
-        return 0 if self.able or self._probing else self.condition.health.probe_at_ms
+        known = self.condition.health
+        return 0 if self.able or self._probing is not None else known.probe_at_ms
 
     def waits(self) -> tuple[str, int]:
         """Why a message cannot be tried now, and when it can be, for whoever waits for it."""
@@ -106,7 +111,7 @@ class Courier:
 
     def add(self, parcel: Parcel) -> None:
         """A claimed message: it is carried, or released when the upstream cannot."""
-        if self.able or (self._probing and not self._stopping):
+        if self.able or (self._probing is not None and not self._stopping):
             self.window.push(parcel)
             self._kick()
         elif self._probe_due(self._now()):
@@ -131,14 +136,14 @@ class Courier:
         if edited:
             self._contexts = self._office.dialer.contexts()
             self._pace = Pace(upstream.limits.per_minute, self._pace_over)
-            self._wake_idle()
+            self._idle.wake_all()
         if not self.condition.see(upstream):
             return
         if self.able:
             self._kick_all()
         else:
             self._release_window(self.condition.health.reason)
-            self._wake_idle()
+            self._idle.wake_all()
 
     def wind_down(self) -> None:
         """Takes nothing more, releases what no connection has; what is on the wire goes on."""
@@ -146,7 +151,7 @@ class Courier:
         for task in self._opening:
             task.cancel()
         self._release_window("the relay stopped")
-        self._wake_idle()
+        self._idle.wake_all()
 
     def cut(self, hard: bool = False) -> None:
         """Ends what is still on the wire; `hard`: and connections that wait for us ourselves."""
@@ -166,7 +171,8 @@ class Courier:
         return self._office.clock.wall_ms()
 
     def _probe_due(self, now_ms: int) -> bool:
-        return not self._probing and not self._stopping and self.condition.probe_due(now_ms)
+        free = self._probing is None and not self._stopping
+        return free and self.condition.probe_due(now_ms)
 
     def _allowed(self) -> int:
         return self.condition.allowed(self.connections)
@@ -176,9 +182,7 @@ class Courier:
         if not self.able or not self.window.ready:
             return
         if self._idle:
-            waiter = self._idle.pop()
-            if not waiter.done():
-                waiter.set_result(None)
+            self._idle.wake_one()
             return
         if self._pace.rests(self._office.clock.monotonic(), self._office.idle_s):
             return
@@ -197,14 +201,14 @@ class Courier:
         self._superior.hungry()
 
     def _start_probe(self) -> None:
-        self._probing = True
-        self._spawn(probe=True)
+        self._probing = self._spawn(probe=True)
 
-    def _spawn(self, probe: bool) -> None:
+    def _spawn(self, probe: bool) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._connection(probe))
         self._tasks.add(task)
         self._opening.add(task)
         task.add_done_callback(self._gone)
+        return task
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -212,8 +216,9 @@ class Courier:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.get("transport").error("connection_task", upstream=self.upstream.name, error=error)
-            self._suffer(Trouble(Stage.CONNECT, Scope.UPSTREAM_FAILING, "trouble of our own"))
-        if self.window.ready and not self.able and not self._probing:
+            known = Trouble(Stage.CONNECT, Scope.UPSTREAM_FAILING, "trouble of our own")
+            self._suffer(known, self._signed)
+        if self.window.ready and not self.able and self._probing is None:
             self._release_window(self.condition.health.reason)
         self._kick()
         self._ask_for_more()
@@ -244,17 +249,18 @@ class Courier:
                 self._look_back(stream)
                 stream.close()
             if probe:
-                self._probing = False
+                self._probing = None
 
     def _look_back(self, stream: Stream) -> None:
         """A connection that the upstream ended before it took anything counts as a lost one."""
         if self.window.ready and self.able and not stream.carried and not stream.usable:
             known = Trouble(Stage.MAIL, Scope.MESSAGE, "the upstream ended the session")
             if (row := self.condition.lost(known)) is not None:
-                self._suffer(row)
+                self._suffer(row, self._signed - 1)
 
     def _opened(self, probe: bool) -> None:
         self._signed += 1
+        self._heard_s = self._office.clock.monotonic()
         if probe and (self.condition.by_login or self.condition.ok):
             self._recovered()
         self._kick_all(served=1)
@@ -264,10 +270,14 @@ class Courier:
         upstream, task = self.upstream, asyncio.current_task()
         assert task is not None
         self._opening.add(task)  # anew, where a kept connection was no longer good
+        began_s = self._office.clock.monotonic()
         try:
             signed = await self._office.dialer.sign_in(upstream, self._contexts)
         except TransportError as error:
-            self._suffer(trouble.of_exception(error.stage, error))
+            waited_s = self._office.clock.monotonic() - began_s
+            silent = waited_s > SILENT_S and self._heard_s < began_s
+            known = trouble.of_exception(error.stage, error)
+            self._suffer(known, 0 if silent else self._signed)
             return None
         finally:
             self._opening.discard(task)
@@ -288,13 +298,13 @@ class Courier:
                 if wait_s > office.idle_s:
                     return None
                 if wait_s > 0:
-                    await self._rest(stream, wait_s)
+                    await self._idle.rest(stream, wait_s)
                     continue
             parcel = self.window.pop()
             if self.behind and self.window.ready <= self.connections // 2:
                 self._superior.hungry()
             if parcel is None:
-                if not await self._rest(stream, office.idle_s):
+                if not await self._idle.rest(stream, office.idle_s):
                     return None
             elif self._superior.may_go(parcel, self.upstream.id):
                 if self._pace.limited:
@@ -316,28 +326,6 @@ class Courier:
             return False
         return self.able or one
 
-    async def _rest(self, stream: Stream, seconds: float) -> bool:
-        """Waits idle for work; False when the time is over or the connection ended."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, _wake, waiter)
-        stream.on_end = lambda: _wake(waiter)
-        self._idle.append(waiter)
-        try:
-            await waiter
-        finally:
-            stream.on_end = None
-            timer.cancel()
-            given_work = waiter not in self._idle
-            if not given_work:
-                self._idle.remove(waiter)
-        return given_work and stream.usable
-
-    def _wake_idle(self) -> None:
-        idle, self._idle = self._idle, []
-        for waiter in idle:
-            _wake(waiter)
-
     # Messages.
 
     async def _carry(self, stream: Stream, parcel: Parcel) -> Stream | None:
@@ -349,7 +337,7 @@ class Courier:
             self._signed -= 1
             fresh: Stream | None = None
             try:
-                fresh = await self._sign_in() if not self._stopping else None
+                fresh = await self._sign_in() if self.able else None
             finally:
                 self._signed += 1  # of the fresh one, or of what the end of this one takes off
                 if fresh is None:
@@ -388,9 +376,11 @@ class Courier:
         if known is not None and known.scope is Scope.SENDER_HELD:
             self._superior.hold(parcel, known, upstream)
         elif known is not None:
-            due_ms = self._suffer(known)
+            due_ms = self._suffer(known, self._signed - 1)
         if not outcome.stopped and (row := self.condition.lost(outcome.lost)) is not None:
-            self._suffer(row)
+            self._suffer(row, self._signed - 1)
+        if outcome.lost is None:
+            self._heard_s = office.clock.monotonic()
         if outcome.accepted:
             self._recovered()
             self._superior.passed(parcel, upstream)
@@ -424,13 +414,14 @@ class Courier:
         if self.condition.recover():
             self._superior.hungry()
 
-    def _suffer(self, known: Trouble) -> int:
-        """Trouble of the upstream's; when a message that it hit is due again."""
-        others = self._signed if known.stage in trouble.LOGIN_STAGES else self._signed - 1
-        if not self.condition.suffer(known, others):
+    def _suffer(self, known: Trouble, others: int) -> int:
+        """Trouble of the upstream's while `others` of its connections work; when a message that it
+        hit is due again."""
+        by = asyncio.current_task()
+        if not self.condition.suffer(known, others, by is None or by is self._probing):
             return self._now() + AGAIN_MS
         self._release_window(self.condition.health.reason)
-        self._wake_idle()
+        self._idle.wake_all()
         return self._now()  # what keeps it waiting is the upstream's state, which may end any time
 
     def _tell(self, change: health.Change) -> None:
@@ -442,8 +433,3 @@ class Courier:
             return kept
 
         self._office.records.keep(ask)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -116,8 +116,16 @@ class Condition:
             return min(self._shrunk, connections)
         return connections
 
-    def suffer(self, known: Trouble, others: int) -> bool:
-        """Trouble while `others` of its connections work. False: fewer of them will do."""
+    def suffer(self, known: Trouble, others: int, probe: bool) -> bool:
+        """Trouble while `others` of its connections work. False: fewer of them will do.
+
+        While it is not well only a probe, or what only a person can mend, tells anything new: the
+        rest was under way when it fell ill, and must not put off the next probe.
+        """
+        paused, failing = Scope.UPSTREAM_PAUSED, UpstreamState.FAILING
+        worse_yet = known.scope is paused and self.health.state is failing
+        if not (self.ok or probe or worse_yet):
+            return True
         slight = known.crowded or known.stage in (Stage.CONNECT, Stage.GREETING)
         if known.scope is Scope.UPSTREAM_FAILING and slight and others > 0 and self.ok:
             self._shrunk = others
