@@ -183,3 +183,6 @@ def test_a_message_is_shown_and_cancelled(here: Run, waypost: Run) -> None:
         *("at", "channel", "peer", "account", "key", "from", "reason", "answer", "count")
     }
     assert refusal["account"] == "acme"
+    assert refusal["to"] == ["x@example.com"]
+    assert here("log", "refusals", "--to", "X@Example.com").json == [refusal]
+    assert here("log", "refusals", "--to", "y@example.com").json == []

@@ -77,6 +77,18 @@ def test_account_and_refusals(client: Client, account: str) -> None:
     assert (line["reason"], line["channel"], line["count"]) == ("sender_not_allowed", "http", 1)
     assert line["answer"].startswith("400 SENDER_NOT_ALLOWED")
     assert line["from"] == "evil@example.com"
+    (to,) = line["to"]
+    assert client.get(f"/api/v1/refusals?to={to}").data == [line]
+    assert client.get("/api/v1/refusals?to=nobody@else.test").data == []
+
+
+def test_a_refusal_keeps_whom_it_was_to(client: Client) -> None:
+    """Also where the call is refused before it is a message: as it was written, in one line."""
+    client.send(None, to="Ann <ann@example.com>", bcc=["no address", "b\r\n@x.test"])
+    (line,) = client.get("/api/v1/refusals").data
+    assert line["to"] == ["Ann <ann@example.com>", "no address", "b @x.test"]
+    (found,) = client.get("/api/v1/refusals?to=ANN@example.com").data
+    assert found == line
 
 
 def test_nothing_of_anothers(client: Client, other: Client, book: Recording) -> None:

@@ -20,6 +20,7 @@ from waypost.core.upstream import Health, UpstreamState
 from waypost.core.verdict import Reason, Refusal
 from waypost.store.contract import Lane, RefusalNote, RelayStore
 from waypost.store.sqlite.engine import open_store
+from waypost.store.sqlite.notes import RECIPIENTS_CHARACTERS
 
 Story = Callable[[House], Awaitable[None]]
 
@@ -417,6 +418,28 @@ def test_health_pin_hold_and_their_events(tmp_path: Path) -> None:
         assert other.upstreams()[1].pin == "verified"
         await store.hold(1, "553 not yours", NOW_MS + 5, None)
         assert store.directory().senders[1].held == "553 not yours"
+
+    run(tmp_path / "data", story)
+
+
+def test_a_line_of_refusals_keeps_who_they_were_to(tmp_path: Path) -> None:
+    """Of equal ones all, once each, as far as there is room; they make no line of their own."""
+
+    async def story(house: House) -> None:
+        def note(*to: str) -> RefusalNote:
+            return RefusalNote(NOW_MS, "smtp", "p", 1, 1, "f@x.test", "sender", "550 no", to)
+
+        house.first.refuse(note("a@x.test", "b@x.test"))
+        await house.first.refuse(note("b@x.test"))
+        await house.first.refuse(note())
+        await house.first.refuse(note("c@x.test", "a@x.test"))
+        sql = "SELECT count, recipients FROM refusal"
+        assert house.sql(sql) == [(4, "a@x.test\nb@x.test\nc@x.test")]
+        await house.first.refuse(note(*(f"{number}@many.test" for number in range(1_000))))
+        ((count, kept),) = house.sql(sql)
+        assert count == 5
+        assert kept.startswith("a@x.test\nb@x.test\nc@x.test\n0@many.test\n1@many")
+        assert RECIPIENTS_CHARACTERS - 20 < len(kept) <= RECIPIENTS_CHARACTERS
 
     run(tmp_path / "data", story)
 

@@ -101,11 +101,19 @@ def show(desk: Desk, message: str, *, account: str | None = None) -> MessageView
 
 
 def refusals(
-    desk: Desk, *, account: str | None = None, cursor: int | None = None, limit: int = 100
+    desk: Desk,
+    *,
+    account: str | None = None,
+    to: str | None = None,
+    cursor: int | None = None,
+    limit: int = 100,
 ) -> list[RefusalView]:
-    """Submissions that were refused, newest first; `cursor`: the id of the last one seen."""
+    """Submissions that were refused, newest first; `cursor`: the id of the last one seen. `to`: an
+    address, or part of one, that they were to or that their answer names.
+    """
     with desk.reading() as look:
-        rows = log.refusals(look, asker(look, account), cursor, limit_of(limit))
+        wanted = (to or "").lower()
+        rows = log.refusals(look, asker(look, account), cursor, limit_of(limit), wanted)
         return [refusal_view(row) for row in rows]
 
 
@@ -253,6 +261,7 @@ def refusal_view(row: RefusalRow) -> RefusalView:
         key=row.key_id,
         key_name=row.key_name,
         sender=row.from_address,
+        to=tuple(row.recipients.split("\n")) if row.recipients else (),
         reason=row.reason,
         answer=row.answer,
         count=row.count,

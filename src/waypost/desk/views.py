@@ -213,7 +213,9 @@ class MessageView(View):
 
 
 class RefusalView(View):
-    """A submission that was refused; `key` is the id of the key."""
+    """A submission that was refused; `key` is the id of the key. `to`: whom it was to, as far as it
+    had said so when it was refused; of many the first.
+    """
 
     id: int
     at: str
@@ -223,6 +225,7 @@ class RefusalView(View):
     key: int | None
     key_name: str | None
     sender: str = msgspec.field(name="from")
+    to: tuple[str, ...]
     reason: str
     answer: str
     count: int

@@ -130,6 +130,7 @@ class Door:
                 str(submission.mail_from or ""),
                 outcome.reason,
                 outcome.http_line if submission.channel == "http" else outcome.smtp_line,
+                tuple(map(str, submission.rcpt_to)),
             )
             return outcome
         acceptance, committed = outcome
@@ -177,8 +178,10 @@ class Door:
         from_address: str,
         reason: Reason,
         answer: str,
+        recipients: tuple[str, ...] = (),
     ) -> asyncio.Future[None]:
-        """Adds to the log of refusals; `who`: account and key, as far as they are known.
+        """Adds to the log of refusals; `who`: account and key, as far as they are known, as are the
+        recipients.
 
         Who answers when the future has ended is found in the log by whoever hears the answer.
         """
@@ -193,6 +196,7 @@ class Door:
             from_address,
             reason.value,
             answer,
+            recipients,
         )
         return self._store.refuse(line)
 

@@ -420,7 +420,8 @@ class Session(asyncio.Protocol):
         key, mail = self._key, self._mail
         who = (key.account_id, key.id) if key is not None else (None, None)
         sender = str(mail.address) if mail is not None and mail.address is not None else ""
-        self._with.door.note("smtp", self.peer, who, sender, reason, line)
+        to = tuple(map(str, self._rcpts)) if mail is not None else ()
+        self._with.door.note("smtp", self.peer, who, sender, reason, line, to)
 
     _DEEDS: ClassVar[dict[type[ev.ServerEvent], Callable[[Session, Any], None]]] = {
         ev.Hello: _on_hello,

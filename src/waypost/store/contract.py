@@ -38,7 +38,9 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class RefusalNote(msgspec.Struct, frozen=True):
-    """One line of the log of refusals, before equal ones are counted together."""
+    """One line of the log of refusals, before equal ones are counted together. `recipients`: whom
+    it was to, as far as it had said so; they make no difference between lines.
+    """
 
     at_ms: int
     channel: str
@@ -48,6 +50,7 @@ class RefusalNote(msgspec.Struct, frozen=True):
     from_address: str
     reason: str
     answer: str
+    recipients: tuple[str, ...] = ()
 
 
 class Taker(Protocol):

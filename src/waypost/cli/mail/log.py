@@ -33,6 +33,7 @@ _REFUSALS = {
     "ACCOUNT": "account",
     "KEY": "key",
     "FROM": "from",
+    "TO": "to",
     "ANSWER": "answer",
 }
 _TRAIL = {
@@ -112,13 +113,14 @@ def resend(call: Call, ident: str, account: str | None) -> int:
 
 @log.command()
 @account_option()
+@click.option("--to", metavar="ADDRESS", help="Those that were to this address.")
 @limit_option()
 @pass_call
-def refusals(call: Call, account: str | None, limit: int) -> None:
+def refusals(call: Call, account: str | None, to: str | None, limit: int) -> None:
     """Submissions that were refused, newest first, and what was answered."""
     from waypost.desk import logs
 
-    views = logs.refusals(call.desk(), account=account, limit=limit)
+    views = logs.refusals(call.desk(), account=account, to=to, limit=limit)
     call.things(views, _REFUSALS, "nothing was refused")
 
 

@@ -1,7 +1,7 @@
 """The log of refusals as the dashboard lists, searches and exports it: newest first, page by page.
 
-A refusal keeps the sender of the envelope and no recipients: `from:` finds those whose answer names
-the address as well (that of the header), `to:` those alone. Knows nothing of HTML.
+A refusal keeps the sender of the envelope and the recipients that were named before it: `from:` and
+`to:` find those whose answer names the address as well. Knows nothing of HTML.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _fitting(terms: RefusalTerms, key_id: int | None) -> Callable[[RefusalRow], 
         codes = (row.reason.lower(), *answer.split(" ")[:CODE_WORDS])
         return (
             (sender in row.from_address.lower() or sender in answer)
-            and to in answer
+            and (to in row.recipients.lower() or to in answer)
             and key_id in (None, row.key_id)
             and terms.peer in ("", row.peer)
             and code in ("", *codes)

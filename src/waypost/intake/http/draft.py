@@ -33,6 +33,7 @@ class Refused(Exception):
         self.refusal = refusal
         self.field = field
         self.sender = ""  # who it would have been from, for the log
+        self.to: tuple[str, ...] = ()  # and to, as it was written
 
 
 def wrong(text: str, field: str = "", reason: Reason = Reason.MALFORMED) -> Refused:
@@ -64,6 +65,12 @@ class Draft(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     headers: dict[str, str] | None = None
     attachments: list[Attachment] | None = None
     send_at: str | None = None
+
+
+def everyone(said: Draft) -> tuple[str, ...]:
+    """Whom it names, as written."""
+    fields = (said.to, said.cc, said.bcc)
+    return tuple(text for one in fields for text in ([one] if isinstance(one, str) else one or ()))
 
 
 class Batch(msgspec.Struct, forbid_unknown_fields=True):

@@ -41,6 +41,8 @@ from waypost.web import Failure
 SEND_AT_MS = 30 * 86_400_000  # section 8 of the contract
 MARK_CHARACTERS = 16
 MARK_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+ADDRESS_OCTETS = 320  # RFC 3696 3 (erratum); of one that was refused, for the log
+NAMED_MOST = 100  # of whom a refused call was to
 PLENTY_OCTETS = 1 << 30  # a thread does not share the loop's count of memory
 
 _FIELDS = {
@@ -162,10 +164,10 @@ class Sending:
     async def note(self, caller: Caller, refused: Refused) -> None:
         """Adds a refusal that was made here to the log of them."""
         who = (caller.account_id, caller.key.id)
-        sender = printable(refused.sender, 320)
-        await self._door.note(
-            "http", caller.peer, who, sender, refused.refusal.reason, refused.refusal.http_line
-        )
+        sender = printable(refused.sender, ADDRESS_OCTETS)
+        to = tuple(printable(text, ADDRESS_OCTETS) for text in refused.to[:NAMED_MOST])
+        found = refused.refusal
+        await self._door.note("http", caller.peer, who, sender, found.reason, found.http_line, to)
 
     # Within.
 
@@ -194,7 +196,7 @@ class Sending:
             directory, rules = self._store.directory(), self._door.rules
             written = letter(said, caller.account_id, directory, rules.body_bytes)
         except Refused as refused:
-            refused.sender = said.sender or ""
+            refused.sender, refused.to = said.sender or "", draft.everyone(said)
             raise
         mark = self._clock.token(MARK_ALPHABET, MARK_CHARACTERS)
         receiver = self._receiver(room)
@@ -212,8 +214,9 @@ class Sending:
         try:
             to = tuple(_address(text, "envelope-to") for text in envelope.to)
             sender = _address(envelope.sender, "envelope-from") if envelope.sender else None
-        except Refused:
+        except Refused as refused:
             receiver.discard()
+            refused.sender, refused.to = envelope.sender or "", tuple(envelope.to)
             raise
         made = Made(content, receiver.flags, sender, to, 0, receiver)
         return _from_header(made, self._door.rules.recipients, envelope)

@@ -193,7 +193,7 @@ def _reading() -> dict[str, Any]:
                 "Refused calls and sessions, newest first",
                 {"200": _list("RefusalView")},
                 READING,
-                ["cursor", "limit"],
+                ["to", "cursor", "limit"],
             )
         },
     }

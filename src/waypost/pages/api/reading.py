@@ -116,10 +116,12 @@ def _messages(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Pa
 
 
 def _refusals(desk: Desk, caller: Caller, request: Request[Any, Any, Any]) -> Page:
-    query = reads.read(request.scope["query_string"], PAGING)
+    query = reads.read(request.scope["query_string"], PAGING | {"to"})
     limit = reads.limit(query)
     cursor = reads.whole(query["cursor"], "cursor") if "cursor" in query else None
-    found = logs.refusals(desk, account=caller.account, cursor=cursor, limit=limit + 1)
+    found = logs.refusals(
+        desk, account=caller.account, to=query.get("to"), cursor=cursor, limit=limit + 1
+    )
     return _page(found, limit)
 
 

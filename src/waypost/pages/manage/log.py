@@ -78,13 +78,17 @@ def _of_the_rest() -> list[Route]:
             summary="Calls and sessions that were refused, newest first",
             do=lambda ask: ask.page(
                 lambda below, most: logs.refusals(
-                    ask.desk, account=ask.whose, cursor=below, limit=most
+                    ask.desk,
+                    account=ask.whose,
+                    to=ask.query.get("to"),
+                    cursor=below,
+                    limit=most,
                 ),
                 lambda refusal: refusal.id,
             ),
             gives=RefusalView,
             many=True,
-            query=("account", *PAGING),
+            query=("account", "to", *PAGING),
         ),
         Route(
             method="GET",

@@ -36,7 +36,9 @@ def ndjson(lines: Iterable[View], name: str) -> Answer:
 
 
 def cell(value: object) -> object:
-    """A value as a cell that no spreadsheet computes."""
+    """A value as a cell that no spreadsheet computes; several as one."""
+    if isinstance(value, tuple):
+        value = ", ".join(map(str, value))
     if not isinstance(value, str):
         return value
     return f"'{value}" if value.lstrip(" \xa0")[:1] in tuple(FORMULA) else value

@@ -155,9 +155,15 @@ def line_at(look: Look, at_ms: int) -> int:
     return low
 
 
-def refusals(look: Look, account_id: int | None, below: int | None, limit: int) -> list[RefusalRow]:
+def refusals(
+    look: Look, account_id: int | None, below: int | None, limit: int, to: str = ""
+) -> list[RefusalRow]:
+    """`to`: in lower case; part of a recipient, or of an answer that names one."""
     clauses = ["r.id < ?"]
     values: list[Value] = [below if below is not None else 2**62]
+    if to:
+        clauses.append("(instr(lower(r.recipients), ?) OR instr(lower(r.answer), ?))")
+        values += [to, to]
     if account_id is not None:
         clauses.append("r.account_id = ?")
         values.append(account_id)
@@ -165,7 +171,7 @@ def refusals(look: Look, account_id: int | None, below: int | None, limit: int) 
     return look.rows(
         RefusalRow,
         "SELECT r.id, r.at, r.channel, r.peer, a.name, r.key_id, k.name, r.from_address, r.reason,"
-        " r.answer, r.count FROM refusal r LEFT JOIN account a ON a.id = r.account_id"
+        " r.answer, r.count, r.recipients FROM refusal r LEFT JOIN account a ON a.id = r.account_id"
         f" LEFT JOIN api_key k ON k.id = r.key_id WHERE {' AND '.join(clauses)}"
         " ORDER BY r.id DESC LIMIT ?",
         values,

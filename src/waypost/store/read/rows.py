@@ -161,6 +161,7 @@ class RefusalRow(msgspec.Struct, frozen=True):
     reason: str
     answer: str
     count: int
+    recipients: str
 
 
 class EventRow(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from waypost.core.errors import StoreAway
 from waypost.core.event import Event
@@ -23,12 +23,15 @@ from waypost.store.sqlite.delivering import Deed
 EQUAL_MS = 60_000  # behaviour, section 7: within a minute
 USED_MS = 60_000  # behaviour, section 1: at most once a minute
 REMEMBERED = 4_096  # different refusals of the last minute
+RECIPIENTS_CHARACTERS = 2_048  # of those that a line of the log of refusals keeps
 
 INSERT_REFUSAL = (
     "INSERT INTO refusal (at, channel, peer, account_id, key_id, from_address, reason, answer,"
-    " count) VALUES (?,?,?,?,?,?,?,?,?)"
+    " count, recipients) VALUES (?,?,?,?,?,?,?,?,?,?)"
 )
 COUNT_REFUSAL = "UPDATE refusal SET count = count + ? WHERE id = ?"
+RECIPIENTS = "SELECT recipients FROM refusal WHERE id = ?"
+UPDATE_RECIPIENTS = "UPDATE refusal SET recipients = ? WHERE id = ?"
 UPDATE_USED = "UPDATE api_key SET last_used_at = ? WHERE id = ?"
 UPDATE_HEALTH = (
     "UPDATE upstream SET state = ?, reason = ?, since = ?, probe_at = ?, probes = ?,"
@@ -43,6 +46,14 @@ UPDATE_HOLD = "UPDATE sender SET held = ?, probe_at = ? WHERE id = ?"
 _Same = tuple[str, str, int | None, int | None, str, str, str]
 
 
+class _Counted(NamedTuple):
+    """Equal refusals that wait: when the first came, how many, to whom (a line each)."""
+
+    at_ms: int
+    times: int
+    recipients: str
+
+
 class Notes:
     """What waits to be written with the next batch, and what was written lately. A member of
     batches."""
@@ -51,11 +62,11 @@ class Notes:
 
     def __init__(self, submit: Callable[[Notes], None]) -> None:
         self._submit = submit
-        self._refusals: dict[_Same, list[int]] = {}  # [when first, how many more]
+        self._refusals: dict[_Same, _Counted] = {}
         self._used: dict[int, int] = {}
         self._lines: dict[_Same, tuple[int, int]] = {}  # (row, when) of the last minute
         self._last_used: dict[int, int] = {}
-        self._underway: list[tuple[_Same, int, int]] = []
+        self._underway: list[tuple[_Same, _Counted]] = []
         self._uses_underway: list[tuple[int, int]] = []
         self._new_lines: dict[_Same, tuple[int, int]] = {}
         self._asked = False
@@ -75,11 +86,8 @@ class Notes:
             note.answer,
         )
         with self._adding:
-            counted = self._refusals.get(same)
-            if counted is None:
-                self._refusals[same] = [note.at_ms, 1]
-            else:
-                counted[1] += 1
+            at_ms, count, to = self._refusals.get(same, (note.at_ms, 0, ""))
+            self._refusals[same] = _Counted(at_ms, count + 1, _joined(to, note.recipients))
             written = asyncio.get_running_loop().create_future()
             self._waiting.append(written)
         self._ask()
@@ -96,18 +104,22 @@ class Notes:
         if not self._underway and not self._uses_underway:
             self._asked = False
             with self._adding:
-                self._underway = [(same, c[0], c[1]) for same, c in self._refusals.items()]
+                self._underway = list(self._refusals.items())
                 self._refusals.clear()
                 self._uses_underway = [(at, key) for key, at in self._used.items()]
                 self._used.clear()
                 self._waiting_underway, self._waiting = self._waiting, []
         self._new_lines = {}
-        for same, at_ms, count in self._underway:
+        for same, (at_ms, count, to) in self._underway:
             row_id, since = self._lines.get(same, (0, -EQUAL_MS))
             if at_ms - since < EQUAL_MS:
                 batch.db.execute(COUNT_REFUSAL, (count, row_id))
+                if to:
+                    kept = str(batch.db.execute(RECIPIENTS, (row_id,)).get or "")
+                    together = _joined(kept, to.split("\n"))
+                    batch.db.execute(UPDATE_RECIPIENTS, (together, row_id))
             else:
-                batch.db.execute(INSERT_REFUSAL, (at_ms, *same, count))
+                batch.db.execute(INSERT_REFUSAL, (at_ms, *same, count, to))
                 self._new_lines[same] = (batch.db.last_insert_rowid(), at_ms)
         if self._uses_underway:
             batch.db.executemany(UPDATE_USED, self._uses_underway)
@@ -147,6 +159,17 @@ class Notes:
             self._used.clear()
             waiting, self._waiting = self._waiting, []
         _end(waiting)
+
+
+def _joined(lines: str, more: Iterable[str]) -> str:
+    """The lines with those of `more` that are new, while there is room."""
+    found = dict.fromkeys(lines.split("\n")) if lines else {}
+    room = RECIPIENTS_CHARACTERS - len(lines)
+    for line in more:
+        if line and line not in found and len(line) < room:
+            found[line] = None
+            room -= len(line) + 1
+    return "\n".join(found)
 
 
 def _end(waiting: list[asyncio.Future[None]]) -> None:

@@ -296,6 +296,7 @@ EXAMPLES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
             "key": 7,
             "keyName": "website",
             "from": "other@acme.example",
+            "to": ["ann@example.com"],
             "reason": "sender",
             "answer": "550 5.7.1 other@acme.example is not a sender of this account",
             "count": 3,

@@ -21,7 +21,7 @@ NEWEST = 2**63 - 1
 
 _SELECT = (
     "SELECT r.id, r.at, r.channel, r.peer, a.name, r.key_id, k.name, r.from_address, r.reason,"
-    " r.answer, r.count FROM refusal r LEFT JOIN account a ON a.id = r.account_id"
+    " r.answer, r.count, r.recipients FROM refusal r LEFT JOIN account a ON a.id = r.account_id"
     " LEFT JOIN api_key k ON k.id = r.key_id"
 )
 
