@@ -54,7 +54,7 @@ class Load:
         for thread in self._threads:
             thread.join(90)
 
-    def more(self, count: int, patience_s: float = 60) -> None:
+    def more(self, count: int, patience_s: float = 300) -> None:
         """Waits until so many more were acknowledged."""
         wanted = len(self.acknowledged) + count
         wait_until(lambda: len(self.acknowledged) >= wanted, "some load", patience_s)

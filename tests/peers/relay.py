@@ -22,7 +22,8 @@ from peers.process import Process, free_port, wait_until
 ROOT = Path(__file__).parents[2]
 SABOTAGE = Path(__file__).parent / "sabotage.py"
 SENDER = "noreply@relay.test"
-READY_S = 30.0
+READY_S = 60.0
+INLINE_WAIT_S = 20  # where a test says nothing: a slow machine gives the same answers
 
 
 def any_certificate() -> ssl.SSLContext:
@@ -72,6 +73,8 @@ class Relay:
         }
         for name, lines in (tables or {}).items():
             all_tables[name] = f"{all_tables.get(name, '')}\n{lines}"
+        if "inline_wait" not in settings:
+            settings = f"inline_wait = {INLINE_WAIT_S}\n{settings}"
         text = f'data = "{self.data}"\nhostname = "relay.test"\n{settings}\n'
         text += "\n".join(f"[{name}]\n{lines}\n" for name, lines in all_tables.items())
         self.config.write_text(text)
@@ -79,7 +82,7 @@ class Relay:
     # The command line
 
     def run(
-        self, *arguments: str, stdin: str | None = None, patience_s: float = 60
+        self, *arguments: str, stdin: str | None = None, patience_s: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """One command, whatever its exit code."""
         return subprocess.run(
@@ -168,7 +171,7 @@ class Relay:
     def readyz(self) -> int:
         """The status of `/readyz`, 0 when nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=5) as r:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=30) as r:
                 return int(r.status)
         except urllib.error.HTTPError as error:
             error.close()

@@ -11,7 +11,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from peers.need import need
-from peers.process import Process, free_port, greets, wait_until
+from peers.process import PATIENCE_S, Process, free_port, greets, wait_until
 
 
 class SmtpSink:
@@ -89,7 +89,11 @@ class Aiosmtpd:
         self.handler = FailingHandler()
         self.port = free_port()
         self._controller = Controller(
-            self.handler, hostname="127.0.0.1", port=self.port, data_size_limit=41943040
+            self.handler,
+            hostname="127.0.0.1",
+            port=self.port,
+            data_size_limit=41943040,
+            ready_timeout=PATIENCE_S,
         )
         self._controller.start()
 

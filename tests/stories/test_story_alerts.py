@@ -39,7 +39,7 @@ def test_paused_held_and_recovered_are_told_of(
         key = relay.furnish(recording.port)
         recording.answers["AUTH"] = recording.answers["MAIL"] = "530 5.7.0 log in first"
         relay.submit(key, mail(), [ANN])
-        wait_until(lambda: len(receiver.alerts) == 1, "an alert", 20)
+        wait_until(lambda: len(receiver.alerts) == 1, "an alert")
         told = receiver.alerts[0]
         assert told["type"] == "upstream.paused"
         assert (told["data"]["upstream"], told["data"]["host"]) == ("main", "127.0.0.1")
@@ -49,15 +49,15 @@ def test_paused_held_and_recovered_are_told_of(
         receiver.hang_s = 1
         recording.answers["MAIL"] = lambda line: "250 2.1.0 ok"
         relay.cli("upstream", "resume", "main")
-        wait_until(lambda: len(recording.messages) == 1, "the mail, whoever hangs", 20)
+        wait_until(lambda: len(recording.messages) == 1, "the mail, whoever hangs")
 
         receiver.secret = SECRET
         relay.write_config(tables={"alerts": f'{alerts}\nsecret = "{SECRET}"\ncredits = 999'})
         relay.signal(signal.SIGHUP)
-        wait_until(lambda: "reloaded" in relay.log.read_text(), "the reload", 10)
+        wait_until(lambda: "reloaded" in relay.log.read_text(), "the reload")
         recording.answers["MAIL"] = "553 5.7.1 not your address"
         relay.submit(key, mail(subject="second"), [ANN])
-        wait_until(lambda: receiver.alerts[-1]["type"] == "sender.held", "the alert", 30)
+        wait_until(lambda: receiver.alerts[-1]["type"] == "sender.held", "the alert")
         assert receiver.alerts[-1]["data"]["sender"] == SENDER
     finally:
         relay.stop()
@@ -85,6 +85,6 @@ def test_a_disabled_account_holds_its_queue_until_it_is_enabled(
     assert relay.credits() == 999
     relay.cli("account", "enable", "acme")
     relay.cli("queue", "retry", "--all")
-    wait_until(lambda: len(recording.messages) == 2, "the mail that was held", 20)
-    wait_until(lambda: relay.message(shown["id"])["status"] == "sent", "its log", 10)
+    wait_until(lambda: len(recording.messages) == 2, "the mail that was held")
+    wait_until(lambda: relay.message(shown["id"])["status"] == "sent", "its log")
     relay.audit()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from peers.process import wait_until
+from peers.process import not_over_midnight, wait_until
 from peers.recording import Recording
 from peers.relay import Relay, ident_of
 
@@ -32,15 +31,9 @@ def days(relay: Relay, idents: list[str]) -> list[int]:
     return [day(relay, ident) for ident in idents]
 
 
-def not_over_midnight() -> None:
-    left = datetime.now(UTC).replace(hour=23, minute=59, second=0) - datetime.now(UTC)
-    if timedelta(0) < left + timedelta(minutes=1) < timedelta(minutes=1):
-        time.sleep(61)  # the days are what is tested
-
-
 @pytest.mark.slow  # some thirty commands
 def test_a_day_that_was_given_up_is_free_again(relay: Relay, recording: Recording) -> None:
-    not_over_midnight()
+    not_over_midnight(240)
     key = relay.furnish(recording.port)
     sender = ("sender", "set", CAPPED, "--daily-cap")
     relay.cli("sender", "add", CAPPED, "--upstream", "main", "--global", "--daily-cap", "1")

@@ -21,7 +21,9 @@ TO, CC, BCC = "customer@example.com", "copy@example.com", "blind@example.com"
 
 def run(*command: str, stdin: str = "", cwd: Path | None = None) -> str:
     """Standard output of a program that must succeed."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, cwd=cwd)
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=120, cwd=cwd
+    )
     assert done.returncode == 0, f"{command[0]}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -140,7 +142,7 @@ def test_swaks_with_a_wrong_key(relay: Relay, recording: Recording) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode != 0
     assert "535 5.7.8" in done.stdout
@@ -193,7 +195,7 @@ def test_postfix_with_waypost_as_its_relayhost(
     key = relay.key("acme", "--recipients", recipients_from)
     postfix = Postfix(tmp_path / "postfix", relayhost_settings(relay.submission, key))
     try:
-        with smtplib.SMTP("127.0.0.1", postfix.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", postfix.port, timeout=120) as client:
             client.ehlo("desk.test")
             letter = mail(to=f"{TO}, {CC}")
             assert submit(client, letter, [TO, CC, BCC])[0] == 250
@@ -218,7 +220,7 @@ def test_postfix_forwards_where_only_the_envelope_counts(
     key = relay.key("acme", "--recipients", "envelope")
     postfix = Postfix(tmp_path / "postfix", relayhost_settings(relay.submission, key))
     try:
-        with smtplib.SMTP("127.0.0.1", postfix.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", postfix.port, timeout=120) as client:
             client.ehlo("desk.test")
             assert submit(client, mail(to="list@example.com"), ["member@example.com"])[0] == 250
         wait_until(lambda: bool(recording.messages), "the message upstream")

@@ -20,7 +20,7 @@ from peers.relay import Relay, mail
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "contrib" / "waypost.service"
-PATIENCE_S = 180
+PATIENCE_S = 600
 LEAST_EXPOSURE = 2.0  # of 10; systemd calls 0 to 4 "OK"
 
 

@@ -24,7 +24,7 @@ from peers.relay import SENDER, Relay, ident_of, mail, submit
 
 def one_clear_line(relay: Relay, code: int, *words: str) -> None:
     """`serve` ends with the code and says it in one line that holds the words."""
-    done = relay.run("serve", patience_s=30)
+    done = relay.run("serve")
     assert done.returncode == code, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert "Traceback" not in done.stderr
@@ -35,7 +35,7 @@ def one_clear_line(relay: Relay, code: int, *words: str) -> None:
 
 def test_wrong_certificate_path(tmp_path: Path) -> None:
     relay = Relay(tmp_path, tables={"tls": 'certificate = "/nowhere/cert.pem"\nkey = "/nowhere/k"'})
-    done = relay.run("serve", patience_s=30)
+    done = relay.run("serve")
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert "/nowhere/cert.pem" in done.stderr
@@ -67,7 +67,7 @@ def test_unwritable_data_directory(tmp_path: Path) -> None:
 )
 def test_broken_configuration(tmp_path: Path, settings: str, words: tuple[str, ...]) -> None:
     relay = Relay(tmp_path, settings=settings)
-    done = relay.run("serve", patience_s=30)
+    done = relay.run("serve")
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -146,7 +146,7 @@ def test_ready_is_one_json_value_where_it_is_asked_for(tmp_path: Path, workers: 
         assert told["data"] == str(relay.data)
         assert relay.readyz() == 200
         process.terminate()
-        assert process.communicate(timeout=30)[0] == b""
+        assert process.communicate(timeout=60)[0] == b""
         assert process.returncode == 0
     finally:
         process.kill()
@@ -216,7 +216,7 @@ def test_changes_are_seen_at_once(relay: Relay, recording: Recording) -> None:
 
 
 def shown_certificate(relay: Relay) -> str:
-    pem = ssl.get_server_certificate(("127.0.0.1", relay.submissions), timeout=10)
+    pem = ssl.get_server_certificate(("127.0.0.1", relay.submissions), timeout=60)
     return pem.replace("\n", "")
 
 

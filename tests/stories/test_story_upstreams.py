@@ -17,7 +17,7 @@ import trustme
 from peers.dovecot import Dovecot
 from peers.exim import Exim
 from peers.postfix import upstream_postfix
-from peers.process import wait_until
+from peers.process import not_over_midnight, wait_until
 from peers.recording import Recording, RecordingServer
 from peers.relay import SENDER, Relay, ident_of, mail
 from peers.upstreams import Aiosmtpd, SmtpSink
@@ -263,6 +263,7 @@ def test_exim_with_tls_and_login(tmp_path: Path, recording: Recording, encryptio
 def test_failover_is_told_and_ends_by_itself(
     relay: Relay, recording: Recording, recording_server: RecordingServer
 ) -> None:
+    not_over_midnight(60)
     recording_server.away()
     relay.upstream("second", recording.port, "other@relay.test")
     relay.upstream("main", recording_server.book.port, SENDER, "--fallback", "second")
