@@ -92,9 +92,10 @@ def built(folder: Path) -> Iterator[City]:
     server.book.answers["RCPT"] = _answer
     relay = Relay(
         folder,
-        settings='inline_wait = 2.0\nhostname = "relay.northwind.test"',
+        settings='inline_wait = 30.0\nhostname = "relay.northwind.test"',
         tables={
             "limits": "rate_per_minute = 0",
+            "queue": 'retry = ["6h"]',
             "keep": 'body = "7d"',
             "dns": f'servers = ["{dns.place}"]\nwatch_every = "5s"',
         },

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from browser.city import City, built
-from browser.window import chromium
+from browser.window import PATIENCE_MS, chromium
 from peers.need import need
 
 
@@ -16,6 +16,7 @@ from peers.need import need
 def browser() -> Iterator[Browser]:
     """Ends with its module: while Playwright's loop stands, no test could run a loop of its own."""
     need("chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with chromium() as made:
         yield made
 

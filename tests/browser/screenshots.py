@@ -31,7 +31,7 @@ def draw(folder: Path, names: list[str]) -> None:
                         page.goto(city.path(name), wait_until="load")
                         if name == "integration":
                             page.click("text=Test the connection")
-                            page.locator(".diagnosis").wait_for(timeout=30_000)
+                            page.locator(".diagnosis").wait_for()
                         page.wait_for_timeout(300)  # charts and live lines are drawn by scripts
                         page.screenshot(path=folder / f"{name}-{theme}-{size}.png")
                         print(folder / f"{name}-{theme}-{size}.png")

@@ -111,5 +111,5 @@ def test_the_window_is_not_blind(hall: tuple[Relay, dict[str, str]], browser: Br
     relay, cookies = hall
     with pytest.raises(AssertionError), window(browser, relay.http, cookies) as page:
         page.goto("/keys")
-        page.evaluate("document.body.innerHTML = '<img src=/x onerror=alert(1)>'")
-        page.wait_for_timeout(500)
+        with page.expect_console_message(lambda said: "Content Security" in said.text):
+            page.evaluate("document.body.innerHTML = '<img src=/x onerror=alert(1)>'")

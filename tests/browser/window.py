@@ -16,6 +16,7 @@ FLAGS = (
 )
 Theme = Literal["light", "dark"]
 BROAD, WIDE, PHONE, NARROW = 1600, 1280, 390, 360
+PATIENCE_MS = 60_000  # for whatever is waited for, on a busy machine
 
 
 @contextmanager
@@ -53,6 +54,7 @@ def window(
     here = f"http://127.0.0.1:{port}"
     for name, value in (cookies or {}).items():
         context.add_cookies([{"name": name, "value": value, "url": here}])
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     elsewhere: list[str] = []
     complaints: list[str] = []

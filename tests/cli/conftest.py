@@ -60,7 +60,7 @@ def waypost(tmp_path: Path) -> Waypost:
             text=True,
             cwd=tmp_path,
             env=inherited | {"PYTHONPATH": str(SOURCE)} | environ,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert "Traceback" not in process.stderr, process.stderr

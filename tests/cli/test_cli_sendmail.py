@@ -60,7 +60,7 @@ class Caller:
     def run(self, *flags: str, given: bytes = HELLO) -> tuple[int, str]:
         """Exit code and what was said on standard error."""
         process = self.start(*flags)
-        said, error = process.communicate(given, 60)
+        said, error = process.communicate(given, 120)
         return process.returncode, (said + error).decode()
 
     def sends(self, *flags: str, given: bytes = HELLO) -> None:
@@ -81,7 +81,9 @@ def shared(
     """One relay and one upstream for the module, and the key of their account."""
     server = RecordingServer(Recording())
     book = server.start()
-    relay = Relay(tmp_path_factory.mktemp("sendmail"))
+    relay = Relay(
+        tmp_path_factory.mktemp("sendmail"), "inline_wait = 15", {"queue": 'retry = ["6h"]'}
+    )
     try:
         relay.start()
         key = relay.furnish(book.port, credits=str(CREDITS))
@@ -532,7 +534,7 @@ def test_under_the_name_of_sendmail(caller: Caller, recording: Recording) -> Non
     )
     program.chmod(0o755)
     process = caller.start("-t", "-i", program=str(program))
-    said, error = process.communicate(HELLO, 60)
+    said, error = process.communicate(HELLO, 120)
     assert (process.returncode, said, error) == (0, b"", b"")
     assert len(recording.messages) == 1
 

@@ -237,7 +237,7 @@ def test_an_interrupt_is_quiet(here: Run, tmp_path: Path) -> None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         try:
-            told, complained = process.communicate(timeout=20)
+            told, complained = process.communicate(timeout=120)
         finally:
             process.kill()
     assert (process.returncode, told, complained) == (130, b"", b"")

@@ -185,13 +185,13 @@ def test_a_check_has_an_end(server: DnsServer) -> None:
 
 def test_a_silent_server_is_waited_for_ever_less(server: DnsServer) -> None:
     server.fault("corp.example", "silence")
-    ask = asker(server, 3.0)
+    ask = asker(server, 60.0)
     clock = SystemClock()
     for number in range(SILENT):
         ask._silent = SILENT  # as after so many
         began_s = clock.monotonic()
         assert ask.ask(f"x{number}.corp.example", "A").failed
-        assert clock.monotonic() - began_s < 2.5
+        assert clock.monotonic() - began_s < 20
     assert not ask.ask("there.other.example", "TXT").failed
     assert ask._silent == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -290,11 +291,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_messages_cost_little(name: str) -> None:
-    clock = SystemClock()
     nobody = Nobody()
-    began_s = clock.monotonic()
+    began_s = time.process_time()
     reading = run.read(nobody, HOSTILE[name], NOW_MS // 1000)
-    assert clock.monotonic() - began_s < 5.0, "linear, whatever it holds"
+    assert time.process_time() - began_s < 5.0, "linear, whatever it holds: a quarter of one"
     assert nobody.asked < 100
     assert len(reading.signatures) <= message.SIGNATURES
     assert len(reading.findings) < 30

@@ -5,10 +5,11 @@ upstream that shows what came through. A row's name is the attack; what is right
 from __future__ import annotations
 
 import base64
+import os
 import re
 import socket
-import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from peers.relay import SENDER, Relay, any_certificate, ident_of, stuffed
 ANN = "ann@example.com"
 HEAD = f"From: {SENDER}\r\nTo: {ANN}\r\n".encode()
 MESSAGE_BYTES = 2_000_000
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
+WORK_S = 2.0  # of a processor, for what takes a few hundredths
 
 
 class Place:
@@ -72,6 +74,12 @@ class Talk:
         self.socket.close()
 
 
+def worked_s(place: Place) -> float:
+    """The processor's time that the relay took, whatever else the machine does."""
+    told = Path(f"/proc/{place.relay.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def plain(key: str) -> str:
     return "AUTH PLAIN " + base64.b64encode(f"\0x\0{key}".encode()).decode()
 
@@ -81,7 +89,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     server = RecordingServer(Recording())
     recording = server.start()
     limits = f"rate_per_minute = 0\nmessage_bytes = {MESSAGE_BYTES}\nbody_bytes = {MESSAGE_BYTES}"
-    relay = Relay(tmp_path_factory.mktemp("hostile"), tables={"limits": limits})
+    relay = Relay(
+        tmp_path_factory.mktemp("hostile"),
+        "inline_wait = 30",
+        tables={"limits": limits, "queue": 'retry = ["6h"]'},
+    )
     try:
         relay.start()
         yield Place(relay, recording, relay.furnish(recording.port, credits="10000"))
@@ -188,7 +200,7 @@ def test_a_message_whose_answer_was_lost_stands_and_its_retry_is_no_second(
     talk.begin()
     talk.socket.sendall(octets + b".\r\n")
     talk.close()
-    wait_until(lambda: len(place.arrived(since)) == 1, "the message whose answer was lost", 10)
+    wait_until(lambda: len(place.arrived(since)) == 1, "the message whose answer was lost")
     again = Talk(place.relay.submissions, True)
     again.ask("EHLO client.test")
     again.ask(plain(place.key))
@@ -255,9 +267,9 @@ def test_an_endless_command_line_ends_the_session(talk: Talk) -> None:
 )
 def test_headers_of_any_shape_pass_unchanged(place: Place, talk: Talk, shape: bytes) -> None:
     before = len(place.recording.messages)
-    began = time.monotonic()
+    began = worked_s(place)
     assert talk.message(HEAD + shape + b"\r\nx\r\n").startswith("250 OK: ")
-    assert time.monotonic() - began < 5
+    assert worked_s(place) - began < WORK_S
     assert place.arrived(before)[0].endswith(HEAD + shape + b"\r\nx\r\n")
 
 
@@ -427,10 +439,10 @@ BOMBS: list[Any] = [
 
 
 @pytest.mark.parametrize(("bomb", "code"), BOMBS)
-def test_bombs_are_answered_soon(talk: Talk, bomb: bytes, code: str) -> None:
-    began = time.monotonic()
+def test_bombs_are_answered_soon(place: Place, talk: Talk, bomb: bytes, code: str) -> None:
+    began = worked_s(place)
     assert talk.message(HEAD + bomb)[: len(code)] == code
-    assert time.monotonic() - began < 3
+    assert worked_s(place) - began < WORK_S
 
 
 def test_a_rotated_key_ends_the_sessions_of_the_old_one(place: Place) -> None:

@@ -25,8 +25,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, upstream: RecordingServer) -
     """The relay, with an upstream, a global sender and no limit of rate."""
     relay = Relay(
         tmp_path_factory.mktemp("http"),
-        settings=f'inline_wait = 2.0\nglobal_sender = "{SENDER}"',
-        tables={"limits": "rate_per_minute = 0"},
+        settings=f'inline_wait = 30.0\nglobal_sender = "{SENDER}"',
+        # What one test leaves queued is not tried again in the middle of another.
+        tables={"limits": "rate_per_minute = 0", "queue": 'retry = ["6h"]'},
     )
     relay.start()
     relay.upstream("main", upstream.book.port, SENDER)

@@ -37,7 +37,7 @@ def answers(port: int, *pieces: bytes, count: int = 1) -> list[tuple[int, dict[s
     """(status, header, JSON) of so many answers to these octets on one connection."""
     found: list[tuple[int, dict[str, str], Any]] = []
     got = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as link:
         for piece in pieces:
             link.sendall(piece)
         while len(found) < count:
@@ -86,7 +86,7 @@ def test_another_protocol_is_declined_and_the_call_is_done(
 def test_many_offers_on_one_connection(shared: Client) -> None:
     octets = request(shared, "/livez", None, *UPGRADES["h2c"].strip().split("\r\n"))
     octets = octets.replace(b"Authorization", b"X")
-    with socket.create_connection(("127.0.0.1", shared.port), timeout=30) as link:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=120) as link:
         link.sendall(octets * 300)
         got = b""
         while got.count(b"HTTP/1.1 200 ") < 300:

@@ -64,7 +64,7 @@ def test_a_slow_one_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     async def story() -> None:
         with pytest.raises(Failure) as told:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await take(pieces(b"{", then="silence"), tmp_path, memory)
         assert (told.value.status, told.value.headers["Connection"]) == (408, "close")
 

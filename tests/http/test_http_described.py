@@ -28,7 +28,7 @@ with warnings.catch_warnings():
 
 SHORT, LONG = 2, 10  # calls a route, of each kind
 DELETED = 12  # things that calls may guess the numbers of
-CALL_S = 30.0
+CALL_S = 120.0
 MANAGE = "/api/v1/manage"
 NAME = re.compile(r"[\w.-]{1,253}")  # what may be looked up; all else is refused before
 NAMES = (

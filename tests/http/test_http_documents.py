@@ -40,7 +40,7 @@ def test_what_is_described_exists(shared: Client, book: Recording) -> None:
 
 
 def test_the_page_asks_nobody(house: Relay) -> None:
-    kept = http.client.HTTPConnection("127.0.0.1", house.http, timeout=10)
+    kept = http.client.HTTPConnection("127.0.0.1", house.http, timeout=120)
     kept.request("GET", "/docs")
     page = kept.getresponse().read().decode()
     kept.close()
@@ -49,7 +49,7 @@ def test_the_page_asks_nobody(house: Relay) -> None:
 
 
 def test_head_is_get_without_its_body(house: Relay) -> None:
-    kept = http.client.HTTPConnection("127.0.0.1", house.http, timeout=10)
+    kept = http.client.HTTPConnection("127.0.0.1", house.http, timeout=120)
     for path, status in (("/livez", 200), ("/readyz", 200), ("/openapi.json", 200), ("/no", 404)):
         kept.request("HEAD", path)
         answer = kept.getresponse()
@@ -63,7 +63,7 @@ def test_over_tls(make_relay: Any, recording: Recording) -> None:
     port = free_port()
     relay: Relay = make_relay(tables={"listen": f'https = ["127.0.0.1:{port}"]'})
     key = relay.furnish(recording.port)
-    kept = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=any_certificate())
+    kept = http.client.HTTPSConnection("127.0.0.1", port, timeout=120, context=any_certificate())
     body = json.dumps({"from": SENDER, "to": "ann@example.com", "text": "x"})
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     for _ in range(2):
@@ -74,6 +74,6 @@ def test_over_tls(make_relay: Any, recording: Recording) -> None:
     old = any_certificate()
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     old.set_ciphers("AES128-SHA")
-    refused = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=old)
+    refused = http.client.HTTPSConnection("127.0.0.1", port, timeout=120, context=old)
     with pytest.raises(ssl.SSLError):
         refused.request("GET", "/livez")

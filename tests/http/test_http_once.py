@@ -95,7 +95,7 @@ def test_a_batch_is_one_call(client: Client, book: Recording, house: Relay, acco
 
 
 def test_a_kill_between_commit_and_answer(make_relay: Any, recording: Recording) -> None:
-    relay: Relay = make_relay(settings="inline_wait = 20.0")
+    relay: Relay = make_relay(settings="inline_wait = 120.0")
     key = relay.furnish(recording.port)
     recording.answers["dot"] = "hang"
 
@@ -110,7 +110,7 @@ def test_a_kill_between_commit_and_answer(make_relay: Any, recording: Recording)
 
     with ThreadPoolExecutor(1) as pool:
         lost = pool.submit(call)
-        wait_until(lambda: len(relay.messages()) == 1, "the commit", 20)
+        wait_until(lambda: len(relay.messages()) == 1, "the commit")
         relay.kill9()
         assert lost.result() is None
     recording.answers.clear()

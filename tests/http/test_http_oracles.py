@@ -61,7 +61,7 @@ def test_mailparser() -> None:
         input=json.dumps([base64.b64encode(written(letter)).decode() for letter in letters]),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -47,11 +47,13 @@ def house(tmp_path_factory: pytest.TempPathFactory, upstream: RecordingServer) -
     """The relay, with the operator's upstream and its global sender."""
     relay = Relay(
         tmp_path_factory.mktemp("manage"),
-        settings=f'inline_wait = 2.0\nglobal_sender = "{SENDER}"',
+        settings=f'inline_wait = 30.0\nglobal_sender = "{SENDER}"',
         tables={
             # Wrong tokens are answered ever later, by address: tests come from one of their own.
             "listen": 'trusted_proxies = ["127.0.0.1"]',
             "limits": "rate_per_minute = 0",
+            # What one test leaves queued is not tried again in the middle of another.
+            "queue": 'retry = ["6h"]',
             "upstreams": f'allow_networks = ["127.0.0.1/32"]\nports = [{upstream.book.port}]',
         },
     )

@@ -14,7 +14,7 @@ def test_members_of_an_account(whole: Manager, ann: Manager, house: Relay, accou
     new = {"email": "dev@ann.test", "account": "ann", "role": "developer"}
     made = whole("POST", "/members", new)
     assert (made.status, made.data["accounts"]) == (201, [{"account": "ann", "role": "developer"}])
-    page = http.client.HTTPConnection("127.0.0.1", house.http, timeout=30)
+    page = http.client.HTTPConnection("127.0.0.1", house.http, timeout=120)
     page.request("GET", made.data["link"])
     assert page.getresponse().status == 200
     page.close()

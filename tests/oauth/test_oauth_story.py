@@ -29,6 +29,11 @@ def tokens() -> Iterator[TokenServer]:
 
 
 @pytest.fixture
+def relay(make_relay: Callable[..., Relay]) -> Relay:
+    return make_relay(settings="inline_wait = 30")
+
+
+@pytest.fixture
 def smtp(tokens: TokenServer) -> Iterator[RecordingServer]:
     """Takes the tokens that the token server says hold, and nothing else."""
     server = RecordingServer(Recording(bearers=tokens.book.valid))
@@ -62,9 +67,9 @@ def consented(relay: Relay, *flags: str, name: str = "main") -> Any:
         assert process.stderr is not None
         url = next((line for line in process.stderr if line.startswith("http")), "")
         assert url, process.stderr.read()
-        with urllib.request.urlopen(url.strip(), timeout=10) as page:
+        with urllib.request.urlopen(url.strip(), timeout=120) as page:
             assert b"Back to the terminal" in page.read()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     return json.loads(out)
 
@@ -153,7 +158,7 @@ def test_one_renewal_at_a_time_over_processes(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert done == [0, 0, 0, 0]
     assert (len(book.grants("refresh_token")), book.at_once_most) == (1, 1)
     # The refresh token that came with it took the place of the old one: the next renewal works.
@@ -246,7 +251,7 @@ def test_without_a_browser_the_address_is_pasted(
     ) as process:
         assert process.stdout is not None
         url = next(line for line in process.stdout if line.startswith("http")).strip()
-        out, _ = process.communicate(went_to(url) + "\n", timeout=30)
+        out, _ = process.communicate(went_to(url) + "\n", timeout=120)
     assert process.returncode == 0
     assert "xoauth2" in out
     for pasted in ("", "https://elsewhere.example/?code=1&state=2"):
@@ -263,7 +268,7 @@ def went_to(url: str) -> str:
 
     opener = urllib.request.build_opener(Stay)
     try:
-        opener.open(url, timeout=10)
+        opener.open(url, timeout=120)
     except urllib.error.HTTPError as answer:
         answer.close()
         return str(answer.headers["Location"])
@@ -275,7 +280,7 @@ def test_several_workers_share_one_token(
     make_relay: Callable[..., Relay], tokens: TokenServer, smtp: RecordingServer
 ) -> None:
     """Of a token server that neither the preset nor a provider tells."""
-    relay, book = make_relay(settings="workers = 2"), tokens.book
+    relay, book = make_relay(settings="workers = 2\ninline_wait = 30"), tokens.book
     relay.cli("account", "create", "acme", "--credits", "100")
     key = relay.key("acme")
     for name in ("one", "two"):

@@ -17,8 +17,13 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     server.start()
     relay = Relay(
         tmp_path_factory.mktemp("pages"),
-        settings=f'inline_wait = 2.0\nglobal_sender = "{SENDER}"',
-        tables={"limits": "rate_per_minute = 0", "listen": 'trusted_proxies = ["127.0.0.1"]'},
+        settings=f'inline_wait = 30.0\nglobal_sender = "{SENDER}"',
+        tables={
+            "limits": "rate_per_minute = 0",
+            "listen": 'trusted_proxies = ["127.0.0.1"]',
+            # What one test leaves queued is not tried again in the middle of another.
+            "queue": 'retry = ["6h"]',
+        },
     )
     relay.start()
     try:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -60,8 +59,8 @@ def test_the_overview_counts(town: Town, log: Sent) -> None:
     assert "credits left" in page.words
     told = json.loads(town.person("read-only").get("/overview/days.json").text)
     assert len(told["t"]) == len(told["sent"]) == 30
-    assert told["sent"][-1] >= 1
-    assert told["failed"][-1] >= 1
+    assert sum(told["sent"][-2:]) >= 1  # it may have been before midnight
+    assert sum(told["failed"][-2:]) >= 1
     assert sum(told["accepted"]) >= 3
 
 
@@ -301,7 +300,6 @@ def test_lines_come_live(town: Town, log: Sent) -> None:
     reader, stranger = town.person("read-only"), town.person("stranger")
     streams = [_live(reader, "?q="), _live(reader, "?q=to:zoe@example.com"), _live(stranger, "")]
     try:
-        time.sleep(0.3)
         hostile = "data: x\r\n event: bad"
         letter = mail("liv@example.com", f"Live one {hostile}".replace("\r\n", "\r\n"))
         town.relay.submit(log.key, letter, ["liv@example.com"])
@@ -325,7 +323,7 @@ _answers: dict[int, http.client.HTTPResponse] = {}
 
 
 def _live(person: Person, query: str) -> http.client.HTTPConnection:
-    connection = http.client.HTTPConnection("127.0.0.1", person.port, timeout=15)
+    connection = http.client.HTTPConnection("127.0.0.1", person.port, timeout=120)
     cookies = "; ".join(f"{name}={value}" for name, value in person.cookies.items())
     connection.request("GET", f"/logs/live{query}", headers={"Cookie": cookies})
     answer = connection.getresponse()

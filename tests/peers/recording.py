@@ -11,7 +11,7 @@ import base64
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,7 @@ class Recording:
     sessions: int = 0
     users: dict[str, str] = field(default_factory=dict)
     bearers: set[str] | None = None  # tokens that XOAUTH2 takes; None: it is not offered
+    before_dot: Callable[[], Awaitable[None]] | None = None  # waited for behind each message
     port: int = 0
 
     def to(self, address: str) -> list[Recorded]:
@@ -188,6 +189,8 @@ class _Session:
             self.mail_from or "", self.recipients, octets, self.parameters, self.number
         )
         self.forget()
+        if self.book.before_dot is not None:
+            await self.book.before_dot()
         answer = self.answer("dot", octets.decode("latin-1"), "250 2.0.0 taken")
         if answer.startswith("2"):
             self.book.messages.append(message)

@@ -61,6 +61,7 @@ class Relay:
         self.wrapper = list(wrapper)
         self.sabotage = sabotage
         self.env: dict[str, str] = {}
+        self._log_at = 0
         self._process: Process | None = None
         self.write_config(settings, tables or {})
 
@@ -135,6 +136,7 @@ class Relay:
         """Returns when `/readyz` says 200."""
         program = [str(SABOTAGE), self.sabotage] if self.sabotage else ["-m", "waypost"]
         command = [sys.executable, *program, "--config", str(self.config), "serve"]
+        self._log_at = self.log.stat().st_size if self.log.exists() else 0
         self._process = Process(
             [*self.wrapper, *command],
             self.log,
@@ -144,6 +146,11 @@ class Relay:
         wait_until(self._ready_or_dead, "the relay to be ready", READY_S)
         if not self._process.running:
             raise AssertionError(f"the relay ended at its start:\n{self._process.output}")
+
+    @property
+    def said(self) -> str:
+        """What it has logged since it was started last."""
+        return self.log.read_bytes()[self._log_at :].decode(errors="replace")
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

@@ -46,7 +46,9 @@ def port() -> int:
 
 @pytest.fixture
 def watched(make_relay: MakeRelay, port: int) -> Relay:
-    return make_relay(tables={"listen": f'metrics = ["127.0.0.1:{port}"]'})
+    return make_relay(
+        settings="inline_wait = 30", tables={"listen": f'metrics = ["127.0.0.1:{port}"]'}
+    )
 
 
 def test_numbers_follow_what_happens(watched: Relay, port: int, recording: Recording) -> None:
@@ -132,7 +134,10 @@ def test_nothing_of_mail_or_keys_is_told(watched: Relay, port: int, recording: R
 
 
 def test_each_worker_tells_its_own(make_relay: MakeRelay, port: int, recording: Recording) -> None:
-    relay = make_relay(settings="workers = 2", tables={"listen": f'metrics = ["127.0.0.1:{port}"]'})
+    relay = make_relay(
+        settings="workers = 2\ninline_wait = 30",
+        tables={"listen": f'metrics = ["127.0.0.1:{port}"]'},
+    )
     key = relay.furnish(recording.port)
     for number in range(6):
         letter = mail(subject=f"number {number}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import smtplib
 import threading
 from collections.abc import Callable
@@ -11,11 +13,13 @@ from pathlib import Path
 from peers.process import wait_until
 from peers.relay import Relay, ident_of, mail, submit
 
-SEVERAL = {"settings": "workers = 2", "tables": {"limits": "rate_per_minute = 0"}}
+SEVERAL = {"settings": "workers = 2\ninline_wait = 30", "tables": {"limits": "rate_per_minute = 0"}}
 AT_ONCE = {
     "settings": "workers = 2\ninline_wait = 0",
     "tables": {"limits": "rate_per_minute = 0"},
 }
+
+TURNS = 64  # connections: that chance gives all of them to one worker never happens
 
 Answer = tuple[int, str]
 
@@ -31,8 +35,23 @@ def workers_of(relay: Relay) -> list[int]:
 
 def wait_for_all(relay: Relay, workers: int = 2) -> None:
     """`ready` is said when all are."""
-    wait_until(lambda: relay.log.read_text().splitlines()[-1:] == ["ready"], "all to be ready")
+    wait_until(lambda: "ready" in relay.said.splitlines(), "all to be ready")
     assert len(workers_of(relay)) == workers
+
+
+def kill(pid: int) -> None:
+    """Returns when it is dead: until then its sockets may take a connection into the grave."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not lives(pid), "its death")
+
+
+def lives(pid: int) -> bool:
+    """Whether it runs; what waits for its parent to look does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
 
 
 def accepted_by(answer: str) -> int:
@@ -50,7 +69,7 @@ def at_once(clients: int, each: int, relay: Relay, key: str) -> list[Answer]:
             contextlib.suppress(OSError, smtplib.SMTPException),
             relay.session(key) as session,
         ):
-            barrier.wait(30)
+            barrier.wait(120)
             for turn in range(each):
                 letter = mail(subject=f"token-{number}-{turn}-")
                 answers.append(submit(session, letter, ["ann@example.com"]))
@@ -64,4 +83,4 @@ def run_all(deeds: list[Callable[[], None]]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(300)

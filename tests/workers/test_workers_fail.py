@@ -47,7 +47,7 @@ def test_a_worker_that_cannot_start_ends_the_start(tmp_path: Path) -> None:
     relay = Relay(tmp_path / "relay", settings="workers = 2")
     relay.data.mkdir()
     _, lock = hold_worker(relay.data, 1)
-    done = relay.run("serve", patience_s=30)
+    done = relay.run("serve", patience_s=120)
     lock.close()
     assert done.returncode == 1
     assert "worker 1" in done.stderr
@@ -76,7 +76,7 @@ def test_a_worker_that_hangs_is_killed_after_a_minute(
     key = relay.furnish(recording.port)
     hung = workers_of(relay)[0]
     os.kill(hung, signal.SIGSTOP)
-    wait_until(lambda: "worker_without_heartbeat" in relay.log.read_text(), "the kill", 90)
+    wait_until(lambda: "worker_without_heartbeat" in relay.log.read_text(), "the kill", 240)
     wait_until(lambda: hung not in workers_of(relay) and len(workers_of(relay)) == 2, "another")
     for _ in range(6):
         assert relay.submit(key, mail(), ["ann@example.com"])[0] == 250

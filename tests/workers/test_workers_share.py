@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import smtplib
@@ -16,7 +17,7 @@ from peers.http_client import SEND, Client
 from peers.process import listens, wait_until
 from peers.recording import Recording, RecordingServer
 from peers.relay import SENDER, Relay, mail, submit
-from workers.crew_of import AT_ONCE, SEVERAL, accepted_by, at_once, wait_for_all, workers_of
+from workers.crew_of import AT_ONCE, SEVERAL, TURNS, accepted_by, at_once, wait_for_all, workers_of
 
 
 def subjects(recording: Recording) -> Counter[bytes]:
@@ -30,7 +31,7 @@ def test_both_accept_and_all_mail_arrives_once(
     relay = make_relay(**SEVERAL)
     wait_for_all(relay)
     key = relay.furnish(recording.port)
-    answers = at_once(12, 5, relay, key)
+    answers = at_once(20, 3, relay, key)
     assert [code for code, _ in answers] == [250] * 60
     assert {accepted_by(text) for _, text in answers} == {0, 1}
     wait_until(lambda: len(recording.messages) >= 60, "all of it upstream")
@@ -85,16 +86,27 @@ def test_the_daily_cap_is_exact_over_both(
 
 
 def most_connections(
-    make_relay: Callable[..., Relay], recording_server: RecordingServer, sabotage: str = ""
+    make_relay: Callable[..., Relay],
+    recording_server: RecordingServer,
+    wanted: int,
+    sabotage: str = "",
 ) -> int:
-    """How many an upstream that allows three saw at once, under load on both workers."""
+    """How many an upstream that allows three saw at once, under load on both workers. It takes
+    nothing before so many as are `wanted` have come, or have not for long."""
     book, most = recording_server.book, [0]
 
     def greeting(_: str) -> str:
         most[0] = max(most[0], len(recording_server._tasks))
         return "220 recording.test ESMTP"
 
+    async def others_came() -> None:
+        for _ in range(3_000):
+            if most[0] >= wanted:
+                return
+            await asyncio.sleep(0.01)
+
     book.answers["greeting"] = greeting
+    book.before_dot = others_came
     relay = make_relay(**AT_ONCE, sabotage=sabotage)
     relay.upstream("main", book.port, "noreply@relay.test", "--connections", "3")
     relay.cli("account", "create", "acme", "--credits", "1000")
@@ -108,21 +120,22 @@ def most_connections(
 def test_the_connection_limit_holds_over_both(
     make_relay: Callable[..., Relay], recording_server: RecordingServer
 ) -> None:
-    assert 1 < most_connections(make_relay, recording_server) <= 3
+    assert most_connections(make_relay, recording_server, wanted=3) == 3
 
 
 @pytest.mark.slow
 def test_control_without_one_owner_the_limit_does_not_hold(
     make_relay: Callable[..., Relay], recording_server: RecordingServer
 ) -> None:
-    assert most_connections(make_relay, recording_server, "unowned") > 3
+    assert most_connections(make_relay, recording_server, wanted=4, sabotage="unowned") > 3
 
 
 @pytest.mark.slow
 def test_control_without_the_bell_mail_of_the_other_waits(
     make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
-    relay = make_relay(**SEVERAL, sabotage="unrung")
+    several = {**SEVERAL, "settings": "workers = 2\ninline_wait = 4"}
+    relay = make_relay(**several, sabotage="unrung")
     wait_for_all(relay)
     key = relay.furnish(recording.port)
     others: list[str] = []
@@ -142,7 +155,7 @@ def greeted(make_relay: Callable[..., Relay], sabotage: str = "") -> int:
     greetings = []
     open_now = [socket.create_connection(("127.0.0.1", relay.submission)) for _ in range(12)]
     for client in open_now:
-        client.settimeout(10)
+        client.settimeout(120)
         greetings.append(client.recv(3))
     for client in open_now:
         client.close()
@@ -172,7 +185,7 @@ def test_a_tls_session_of_one_is_resumed_by_the_other(make_relay: Callable[..., 
     resumed = []
     for _ in range(12):  # by chance all to one worker: once in 2,048 times
         with (
-            socket.create_connection(("127.0.0.1", relay.submissions), 10) as raw,
+            socket.create_connection(("127.0.0.1", relay.submissions), 120) as raw,
             context.wrap_socket(raw, session=session) as client,
         ):
             assert client.recv(3) == b"220"
@@ -188,7 +201,7 @@ def test_an_answer_is_known_to_the_other_when_it_is_given(
     relay = make_relay(**AT_ONCE)
     key = relay.furnish(recording.port)
     workers = set()
-    for number in range(8):
+    for number in range(TURNS):
         head = {"Idempotency-Key": f"call-{number}", "Connection": "close"}
         answers = [
             Client(relay.http, key).call(
@@ -203,6 +216,8 @@ def test_an_answer_is_known_to_the_other_when_it_is_given(
         assert [a.headers.get("idempotent-replayed") for a in answers] == [None, *3 * ("true",)]
         assert len({a.data["messageId"] for a in answers}) == 1
         workers.add(accepted_by(answers[0].data["messageId"]))
+        if number >= 7 and workers == {0, 1}:
+            break
     assert workers == {0, 1}
 
 
@@ -245,16 +260,16 @@ def test_a_taken_port_and_a_running_relay_are_said_in_one_line(
     make_relay: Callable[..., Relay],
 ) -> None:
     relay = make_relay(**SEVERAL)
-    done = relay.run("serve", patience_s=30)
+    done = relay.run("serve", patience_s=120)
     assert done.returncode == 1
     assert "running already" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     other = Relay(relay.folder / "other", settings="workers = 3")
     other.submission = relay.submission
     other.write_config("workers = 3")
-    done = other.run("serve", patience_s=30)
+    done = other.run("serve", patience_s=120)
     assert done.returncode == 1
     assert f"{relay.submission} is taken" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    with smtplib.SMTP("127.0.0.1", relay.submission, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", relay.submission, timeout=120) as client:
         assert client.ehlo()[0] == 250
