@@ -22,7 +22,7 @@ from waypost.desk.domains.daily import Daily
 from waypost.desk.office import Desk
 from waypost.intake.accept import Door
 from waypost.intake.auth import Throttle
-from waypost.intake.bounds import Disk, Memory, SessionCaps, free_octets
+from waypost.intake.bounds import Disk, Ground, Memory, SessionCaps, free_octets
 from waypost.intake.certificate import CERTIFICATE_FILE, Certificate, made
 from waypost.intake.house import Collaborators, House, Patience
 from waypost.intake.smtp_server import Listener, SmtpServer
@@ -136,7 +136,7 @@ def make_door(config: Config, clock: Clock, engine: Engine) -> Door:
         clock,
         config.inline_wait_s,
         config.data,
-        Disk(lambda: free_octets(config.data)),
+        Disk(Ground(config.data, Paths(config.data).database).free),
     )
 
 
@@ -184,8 +184,8 @@ class App:
         self._obeying.append(lambda now: engine.obey(make_keep(now), now.global_sender))
         if self._seat is not None:
             engine.join(self._seat.crew)
-        disk = Disk(lambda: free_octets(config.data))
-        self._readiness = Readiness(engine.directory, lambda: disk.room(clock.monotonic()))
+        disk = Disk(Ground(config.data, Paths(config.data).database).free)
+        self._readiness = Readiness(engine.directory, lambda: disk.lacks(clock.monotonic()))
         web, api = self._start_web(self._readiness)
         seat = self._seat
         self._certificate = seat.certificate if seat else load_certificate(config, clock)

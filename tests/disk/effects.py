@@ -92,6 +92,10 @@ class Effects:
         """After so many effects the next one fails, once."""
         self._control[:] = CONTROL.pack(1, left, error, 0, b"")
 
+    def turn_read_only(self) -> None:
+        """Every effect fails until `disarm`; what is there can be read."""
+        self._control[:] = CONTROL.pack(2, 0, errno.EROFS, 0, b"")
+
     def disarm(self) -> tuple[Kind, str] | None:
         """The kind of the effect that failed, and its file's name, if one did."""
         failed = self.failed

@@ -37,6 +37,9 @@ JUDGEMENTS = 4  # facts that change faster than this many judgements are trouble
 AWAY_RETRY_S = 30
 
 AWAY = Refusal(Reason.TROUBLE, "The relay cannot reach its store, try again later", AWAY_RETRY_S)
+DISK_SICK = Refusal(
+    Reason.TROUBLE, "The relay cannot write to its disk, try again later", AWAY_RETRY_S
+)
 DISK_FULL = Refusal(Reason.FULL, "The relay is short of disk space, try again later", AWAY_RETRY_S)
 RESTLESS = Refusal(
     Reason.TROUBLE, "The settings of this key or sender are changing, try again", AWAY_RETRY_S
@@ -90,7 +93,7 @@ class Door:
     def known_at_mail(self, account_id: int, key_id: int | None) -> Refusal | None:
         """What can be refused before the message is sent: key, rate, no credits, disk, store."""
         if not self._disk.room(self._clock.monotonic()):
-            return DISK_FULL
+            return DISK_SICK if self._disk.sick else DISK_FULL
         try:
             directory = self._store.directory()
             room, per_minute = 1, rate_per_minute(directory, self.rules, account_id)

@@ -7,12 +7,15 @@ constant cost. Knows nothing of SMTP, of the store and of what is counted for.
 from __future__ import annotations
 
 import collections
+import errno
 import mmap
 import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
+
+from waypost.log import get
 
 ADDRESS_BUCKETS = 16384  # two addresses in one bucket are counted together: 1 in 16,384
 DISK_FREE_BYTES = (
@@ -152,13 +155,47 @@ def free_octets(path: Path) -> tuple[int, int]:
     return seen.f_bavail * seen.f_frsize, seen.f_blocks * seen.f_frsize
 
 
+class Ground:
+    """The data directory as it was at the start, with the store's file in it."""
+
+    def __init__(self, data: Path, store: Path) -> None:
+        self._data = data
+        self._store = store
+        self._began = _identity(store)
+
+    def free(self) -> tuple[int, int]:
+        """As `free_octets`. Raises OSError where the file system is read-only, and where the
+        directory is gone or another has its place: the files that are open have no name then, and
+        what they are given is lost with this process."""
+        if os.statvfs(self._data).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if _identity(self._store) != self._began:
+            raise OSError(errno.ESTALE, "another has its place, start the relay anew")
+        return free_octets(self._data)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    seen = path.stat()
+    return seen.st_dev, seen.st_ino
+
+
 class Disk:
-    """Whether a message may still be written; looks at most once a second."""
+    """Whether a message may still be written; looks at most once a second. `sick`: the system's
+    words where the data directory cannot be looked at or written, else empty."""
 
     def __init__(self, free: Callable[[], tuple[int, int]]) -> None:
         self._free = free
         self._looked_s = float("-inf")
         self._room = True
+        self.sick = ""
+
+    def lacks(self, now_s: float) -> str:
+        """Why no message can be written, in plain words; empty when one can."""
+        if self.room(now_s):
+            return ""
+        if self.sick:
+            return f"the data directory cannot be written ({self.sick}): new mail is refused"
+        return "the disk is nearly full: new mail is refused"
 
     def room(self, now_s: float) -> bool:
         """False when less than 1 GiB and a twentieth of the disk is free, or nobody can say."""
@@ -166,8 +203,12 @@ class Disk:
             self._looked_s = now_s
             try:
                 free, total = self._free()
-            except OSError:
-                self._room = False
+            except OSError as error:
+                said, self._room = error.strerror or "no answer", False
+                if said != self.sick:
+                    get("intake").error("data_directory_away", why=said)
+                self.sick = said
             else:
+                self.sick = ""
                 self._room = free >= min(DISK_FREE_BYTES, total // DISK_FREE_PART)
         return self._room

@@ -22,13 +22,13 @@ class Phase(enum.StrEnum):
 
 class Readiness:
     """The phase, a probe of the store that raises `StoreAway` when it cannot be reached, and
-    whether the disk has room for new mail.
+    what the disk lacks for new mail, in words.
     """
 
-    def __init__(self, probe: Callable[[], object], room: Callable[[], bool]) -> None:
+    def __init__(self, probe: Callable[[], object], lacks: Callable[[], str]) -> None:
         self.phase = Phase.STARTING
         self._probe = probe
-        self._room = room
+        self._lacks = lacks
 
     def trouble(self) -> str:
         """Why the relay is not ready, in plain words; empty when it is."""
@@ -38,4 +38,4 @@ class Readiness:
             self._probe()
         except StoreAway as away:
             return away.public
-        return "" if self._room() else "the disk is nearly full: new mail is refused"
+        return self._lacks()

@@ -6,6 +6,7 @@ away at once. Knows nothing of how findings are shown.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import stat
@@ -48,12 +49,14 @@ def data(config: Config) -> Iterator[Finding]:
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        yield Finding.of(
-            "data",
-            State.ERROR,
-            f"{config.data} cannot be written: {error.strerror}",
-            "run as its owner, or give it to the relay's user with chown",
-        )
+        mend = "run as its owner, or give it to the relay's user with chown"
+        if error.errno == errno.EROFS:
+            mend = (
+                "mount its file system writable (one that turned read-only by itself has damage:"
+                " see the kernel's log, check it with fsck); a relay that runs goes on by itself"
+            )
+        found = f"{config.data} cannot be written: {error.strerror}"
+        yield Finding.of("data", State.ERROR, found, mend)
         return
     yield Finding.of("data", State.OK, str(config.data))
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
+import errno
 import queue
 import threading
 from collections.abc import Callable
@@ -220,6 +221,7 @@ class Committer:
         self._jobs.put(lambda: self._commit(good))
 
     def _committed(self, members: list[Op], error: Exception | None, more: bool) -> None:
+        error = self._seen(error) if error is not None else None
         if error is None:
             for op in members:
                 self._guarded(op.done)
@@ -230,7 +232,17 @@ class Committer:
         else:
             self._refuse(members, error)
 
+    def _seen(self, error: Exception) -> Exception:
+        """A write that a read-only file system refused damages nothing: what was synced is as it
+        was, and the rest is rolled back. To be asked before anything else happens on the
+        connection."""
+        written = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
+        if written and self._db.system_errno == errno.EROFS:
+            return StoreAway("the disk is read-only now", str(error))
+        return error
+
     def _refuse(self, members: list[Op], error: Exception) -> None:
+        error = self._seen(error)
         roll_back(self._db)
         self._end_turn()
         again: list[Op] = []
