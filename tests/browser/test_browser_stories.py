@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from browser.window import window
 from pages.town import OPERATOR, PASSWORD
+from peers.need import need
 from peers.process import free_port
 from peers.recording import Recording, RecordingServer
 from peers.relay import Relay, any_certificate
@@ -106,6 +107,7 @@ def test_from_the_link_to_a_delivered_message(
         connect(page, wrong)
         expect(page.locator("#trial")).to_contain_text("refused")
         assert fresh.cli("upstream", "list") == []
+        expect(page.get_by_role("button", name="Test and save")).to_be_focused()
         page.fill("[name=port]", str(upstream.port))
         page.click("text=Test and save")
         page.wait_for_url("**/integrations/one?*")
@@ -191,7 +193,8 @@ def test_by_the_keyboard_alone(fresh: Relay, upstream: Recording, browser: Brows
 
 
 def test_the_lines_to_copy_send(fresh: Relay, upstream: Recording, browser: Browser) -> None:
-    """curl's as it stands; smtplib's with the certificate that the relay made taken for good."""
+    """As they stand, at a relay that made its certificate itself."""
+    node, folder = need("node", "nodemailer")
     with window(browser, fresh.http) as page:
         first_login(page, fresh)
         connect(page, upstream.port)
@@ -199,10 +202,20 @@ def test_the_lines_to_copy_send(fresh: Relay, upstream: Recording, browser: Brow
         make_key(page, "lines")
         curl = page.locator("#curl [data-copy-text]").inner_text()
         python = page.locator("#smtplib [data-copy-text]").inner_text()
+        script = page.locator("#nodemailer [data-copy-text]").inner_text()
     sent = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True)
     assert '"status":"sent"' in sent.stdout, sent.stdout
     subprocess.run([sys.executable, "-c", python], check=True, timeout=120)
-    assert [m.recipients for m in upstream.messages] == [["you@example.com"]] * 2
+    told = subprocess.run(
+        [node, "--input-type=module", "-e", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert [m.recipients for m in upstream.messages] == [["you@example.com"]] * 3
 
 
 def test_a_message_is_searched_opened_and_retried(

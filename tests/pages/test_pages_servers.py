@@ -210,6 +210,24 @@ def test_an_edit_asks_for_the_password_again(place: Place) -> None:
     assert (shown["perMinute"], shown["dailyCap"]) == (30, 500)
 
 
+def test_a_login_is_taken_away_by_emptying_the_user_name(place: Place) -> None:
+    """Of the operator's alone: an account's server has a login."""
+    operator, owner = place.person("operator"), place.person("owner")
+    form = place.form(name="open", sender="open@corp.example", untested="yes")
+    assert operator.submit("/integrations/new", **form).status == 303
+    del form["sender"]
+    form |= {"username": "", "password": ""}
+    done = operator.submit("/integrations/one?name=open", "/integrations/change", **form)
+    assert done.status == 303, done.words
+    assert place.relay.cli("upstream", "show", "open")["username"] == ""
+    refused = owner.submit(
+        "/integrations/one?name=corp", "/integrations/change", **(form | {"name": "corp"})
+    )
+    assert refused.status == 400
+    assert "needs a password" in refused.words
+    place.relay.cli("upstream", "remove", "open", "--fail")
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

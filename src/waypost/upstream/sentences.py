@@ -287,12 +287,24 @@ _SILENT = _row(
     "The upstream gave no answer to this recipient.",
     "Nothing is to be done now. If it stays so, test the integration.",
 )
+_UNREACHED = _row(
+    "The upstream's server could not be reached.",
+    "Nothing is to be done now. If it stays so, test the integration: it says what is in the way.",
+)
+_NO_WAY = re.compile(
+    r"^(connection (refused|timed out|reset by peer)|no route to host|no address for"
+    r"|(network|host) is (unreachable|down)|(name|node).{0,20}not known|.{0,40}name resolution)",
+    re.IGNORECASE,
+)
+"""What an operating system says of a connection that was not made."""
 
 
 def explain(code: int, text: str) -> Sentence:
     """The sentence for a reply: its basic code (0 where none was heard) and its words."""
     if code // 100 in (2, 3):
         return _CLASSES[code // 100]
+    if not code and _NO_WAY.search(text):
+        return _UNREACHED
     for pattern, sentence in _WORDS:
         if pattern.search(text):
             return sentence

@@ -69,7 +69,9 @@ class Keys:
         return ask.page(
             "settings/key.html",
             made=made,
-            lines=lines_for(key, sender, config, base_of(ask)),
+            lines=lines_for(
+                key, sender, config, base_of(ask), own_certificate=config.tls.certificate is None
+            ),
             sender=sender if usable else None,
             own_certificate=config.tls.certificate is None,
         )

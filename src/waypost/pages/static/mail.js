@@ -107,7 +107,9 @@
         place.textContent = "The test could not be followed: load the page again and try once more.";
       }
       place.removeAttribute("aria-busy");
-      if (!going) for (const one of buttons) one.disabled = false;
+      if (going) return;
+      for (const one of buttons) one.disabled = false;
+      if (button && document.activeElement === document.body) button.focus({ preventScroll: true });
     });
   }
 

@@ -15,11 +15,14 @@ from waypost.upstream.settings import Form
 
 
 def fields_of(form: Mapping[str, str], *, new: bool) -> Fields:
-    """The fields. An empty cap is the preset's of a new one, and none of one that is there."""
+    """The fields. An empty cap is the preset's of a new one, and none of one that is there; of one
+    that is there a user name taken out, with no password, takes the login away.
+    """
     cap: int | UnsetType | None = _number(form, "daily_cap")
     if cap is UNSET and not new and "daily_cap" in form:
         cap = None
     password = form.get("password", "")
+    bare = not new and not form.get("username", "-").strip() and not password
     sender = form.get("sender", "").strip()
     return Fields(
         form=Form(
@@ -35,7 +38,7 @@ def fields_of(form: Mapping[str, str], *, new: bool) -> Fields:
             per_minute=_number(form, "per_minute"),
             recipients=_number(form, "recipients"),
         ),
-        password=Secret(password) if password else UNSET,
+        password=Secret(password) if password else None if bare else UNSET,
         login=_text(form, "login"),
         sender=sender or UNSET,
         from_name=form.get("from_name", "").strip(),
