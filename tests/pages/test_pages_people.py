@@ -242,3 +242,16 @@ def test_tabs_lead_nowhere_that_is_refused(town: Town) -> None:
         assert ("/settings/trail" in paths) is (role in ("owner", "operator"))
         for path in paths:
             assert person.get(path).status == 200, (role, path)
+
+
+def test_first_steps_are_drawn_anew_only_where_they_changed(town: Town) -> None:
+    """Else what has the focus would be taken away every few seconds."""
+    page = town.person("owner").get("/start").text
+    path = page.partition('hx-get="')[2].partition('"')[0]
+    assert path.startswith("/start?mark=")
+    asking = Person(town.relay.http, headers={"HX-Request": "true"})
+    asking.cookies = dict(town.cookies["owner"])
+    assert asking.get(path).status == 204
+    changed = asking.get("/start?mark=00000000")
+    assert changed.status == 200
+    assert path in changed.text

@@ -203,7 +203,11 @@ def _steps(
     row: MessageRow, tries: list[AttemptRow], wait: tuple[bool, str | None, str]
 ) -> tuple[StepView, ...]:
     accepted = iso(ident.milliseconds(row.id))
-    ways = {"smtp": "over SMTP", "http": "over the HTTP API", "command": "from the command line"}
+    ways = {
+        "smtp": "over SMTP",
+        "http": "over the HTTP API",
+        "command": "from the command line, or by “send again”",
+    }
     way = ways.get(row.channel, f"by {row.channel}")
     whence = f" from {row.peer}" if row.peer else ""
     steps = [

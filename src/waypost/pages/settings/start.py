@@ -5,6 +5,8 @@ Knows nothing of how each is done: it leads there.
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
@@ -29,11 +31,19 @@ def handlers(frame: Frame) -> list[HTTPRouteHandler]:
 
 
 def show(ask: Ask) -> Answer:
-    """The page, or for htmx its steps alone."""
+    """The page, or for htmx its steps alone, if they are others than it has: what somebody is about
+    to press stays where it is.
+    """
     steps = _steps(ask)
+    mark = f"{crc32(repr(steps).encode('utf-8', 'replace')):08x}"
+    if ask.hx and ask.query.get("mark") == mark:
+        return Answer(b"", 204)
     following = next((n for n, step in enumerate(steps) if not step.seen), len(steps))
     return ask.page(
-        "settings/steps.html" if ask.hx else "settings/start.html", steps=steps, following=following
+        "settings/steps.html" if ask.hx else "settings/start.html",
+        steps=steps,
+        following=following,
+        mark=mark,
     )
 
 

@@ -50,6 +50,21 @@
     open();
   }
 
+  // A message that waits is shown anew when something has become of it.
+  const watched = document.querySelector("[data-watch]");
+  if (watched) {
+    let looks = 120;
+    const look = async () => {
+      const page = document.hidden ? null : await fetch(location.href).then((a) => a.text()).catch(() => null);
+      if (page !== null) {
+        const now = new DOMParser().parseFromString(page, "text/html").querySelector("[data-watch]");
+        if (!now || now.dataset.watch !== watched.dataset.watch) { location.reload(); return; }
+      }
+      if (--looks) setTimeout(look, 5000);
+    };
+    setTimeout(look, 1500);
+  }
+
   // Choosing rows for a deed on many.
   const every = document.querySelector("[data-all]");
   const boxes = () => all("input[name=id][form=bulk]");

@@ -87,6 +87,10 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches("input, textarea, select, [contenteditable]");
     if (event.key === "Escape" && typing) { event.target.blur(); return; }
+    if (event.key === "Escape") for (const open of all("details.me[open]")) {
+      open.open = false;
+      open.querySelector("summary").focus();
+    }
     if (typing) return;
     if (event.key === "/") {
       const search = document.querySelector("main [data-search]") || document.querySelector("[data-search]");
