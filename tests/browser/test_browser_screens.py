@@ -22,6 +22,15 @@ CUT = """() => [...document.querySelectorAll("main button, main a[role=button]")
   .filter((one) => one.offsetWidth && one.getBoundingClientRect().right > innerWidth)
   .map((one) => one.textContent.trim())"""
 """What is pressed but cannot be seen without scrolling sideways."""
+BUTTONLESS = """() => [...document.forms].filter((form) => form.role !== "search"
+  && ![...form.elements].some((one) => one.matches("button") && !one.disabled && !one.hidden))
+  .map((form) => form.action)"""
+FOCUSED = """() => {
+  const one = document.activeElement, look = getComputedStyle(one);
+  const lined = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 1;
+  return one === document.body || lined || look.boxShadow !== "none" ? "" : one.outerHTML;
+}"""
+TABS = 40
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +114,33 @@ def test_readable_without_javascript(city: City, browser: Browser) -> None:
             assert page.locator("main h1").count() == 1, name
         load(page, city.path("keys"))
         assert " UTC" in page.locator("time").first.inner_text()
+
+
+def test_every_deed_can_be_done_without_javascript(city: City, browser: Browser) -> None:
+    """Each form has a button that can be pressed; a search alone is sent by Enter."""
+    with window(browser, city.relay.http, city.operator, javascript=False) as page:
+        for name in SCREENS:
+            load(page, city.path(name))
+            assert page.evaluate(BUTTONLESS) == [], name
+        load(page, "/logs?q=status:sent")
+        page.locator("input[name=id]").first.check()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("main")).to_contain_text("0 cancelled")
+        page.locator(".chooser select").select_option("northwind")
+        page.locator(".chooser button").click()
+        expect(page.locator(".chooser select")).to_have_value("northwind")
+        page.locator(".chooser select").select_option("")
+        page.locator(".chooser button").click()
+
+
+def test_what_has_the_focus_is_seen(city: City, browser: Browser) -> None:
+    """Whatever Tab comes to has a line or a shadow around it."""
+    with window(browser, city.relay.http, city.operator) as page:
+        for name in SCREENS:
+            load(page, city.path(name))
+            for _ in range(TABS):
+                page.keyboard.press("Tab")
+                assert page.evaluate(FOCUSED) == "", name
 
 
 def test_times_are_relative_and_absolute_on_hover(city: City, browser: Browser) -> None:

@@ -295,6 +295,8 @@ def test_senders(place: Place) -> None:
         daily_cap="1,000", account="other",
     )  # fmt: skip
     assert changed.status == 303, changed.words
+    said = owner.get("/senders").words
+    assert "is changed." in said and "hold" not in said
     shown = [s for s in place.relay.cli("sender", "list") if s["address"] == "News@corp.example"]
     assert [(s["dailyCap"], s["fromName"]) for s in shown] == [(1000, "")]
     wrong = owner.submit("/senders", "/senders", address="nobody", upstream="corp")

@@ -88,7 +88,8 @@ def change(ask: Ask) -> Answer:
         done = senders.change(ask.about(owner), address, account=owner, on=on, **edit)
     except REFUSED as wrong:
         return show(ask, status_of(wrong), sentence(wrong))
-    return ask.see("/senders", f"{done.address} is changed; a hold has ended.")
+    ended = "; the hold has ended" if ask.form.get("held") else ""
+    return ask.see("/senders", f"{done.address} is changed{ended}.")
 
 
 def remove(ask: Ask) -> Answer:
