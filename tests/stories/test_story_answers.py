@@ -86,7 +86,12 @@ def noted(relay: Relay, answer: str, account: str = "") -> Any:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     server = RecordingServer(Recording())
     book = server.start()
-    relay = Relay(tmp_path_factory.mktemp("answers"), settings=f"inline_wait = {WAIT_S}")
+    # What a test leaves queued is not tried again while another one looks.
+    relay = Relay(
+        tmp_path_factory.mktemp("answers"),
+        settings=f"inline_wait = {WAIT_S}",
+        tables={"queue": 'retry = ["6h"]'},
+    )
     try:
         relay.start()
         relay.upstream("main", book.port, SENDER)
