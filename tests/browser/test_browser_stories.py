@@ -158,7 +158,8 @@ def test_the_same_without_javascript(fresh: Relay, upstream: Recording, browser:
 def test_by_the_keyboard_alone(fresh: Relay, upstream: Recording, browser: Browser) -> None:
     """From the link to a key, each step where the focus is after the one before."""
     with window(browser, fresh.http) as page:
-        page.goto(link_of(fresh))  # the focus is in the first field
+        page.goto(link_of(fresh))
+        expect(page.locator("[name=email]")).to_be_focused()  # the first field
         page.keyboard.type(OPERATOR)
         page.keyboard.press("Tab")
         page.keyboard.type(PASSWORD)
@@ -257,7 +258,8 @@ def test_two_roles_and_two_accounts(fresh: Relay, upstream: Recording, browser: 
         with window(browser, fresh.http) as page:
             page.goto("/login/" + made["link"].rpartition("/login/")[2])
             page.fill("[name=password]", PASSWORD)
-            page.click("text=Go on")
+            with page.expect_navigation():  # else the next page may come before the cookie
+                page.click("text=Go on")
             page.goto("/logs")
             seen = page.locator("main").inner_text()
             page.goto("/keys")
