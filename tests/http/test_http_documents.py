@@ -61,7 +61,9 @@ def test_head_is_get_without_its_body(house: Relay) -> None:
 
 def test_over_tls(make_relay: Any, recording: Recording) -> None:
     port = free_port()
-    relay: Relay = make_relay(tables={"listen": f'https = ["127.0.0.1:{port}"]'})
+    relay: Relay = make_relay(
+        settings="inline_wait = 30", tables={"listen": f'https = ["127.0.0.1:{port}"]'}
+    )
     key = relay.furnish(recording.port)
     kept = http.client.HTTPSConnection("127.0.0.1", port, timeout=120, context=any_certificate())
     body = json.dumps({"from": SENDER, "to": "ann@example.com", "text": "x"})

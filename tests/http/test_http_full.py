@@ -53,7 +53,7 @@ def test_the_disk_is_nearly_full(
     make_relay: Callable[..., Relay], recording: Recording, tmp_path: Path
 ) -> None:
     with small_disk(need, tmp_path / "relay0" / "data") as filler:
-        relay = make_relay()
+        relay = make_relay(settings="inline_wait = 30")
         client = Client(relay.http, relay.furnish(recording.port))
         old = kept(client, recording)
         fill(filler)
@@ -86,7 +86,9 @@ def test_the_memory_of_calls_is_used_up(
 ) -> None:
     metrics = free_port()
     listen = f'metrics = ["127.0.0.1:{metrics}"]'
-    relay = make_relay(tables={"limits": "memory_bytes = 1048576", "listen": listen})
+    relay = make_relay(
+        settings="inline_wait = 30", tables={"limits": "memory_bytes = 1048576", "listen": listen}
+    )
     key = relay.furnish(recording.port)
     client = Client(relay.http, key)
     old = kept(client, recording)
@@ -127,7 +129,7 @@ def test_what_does_not_fit_into_memory_goes_to_disk(
     make_relay: Callable[..., Relay], recording: Recording, shape: str
 ) -> None:
     """A call that was let in is not turned away for what came meanwhile."""
-    relay = make_relay(tables={"limits": "memory_bytes = 1048576"})
+    relay = make_relay(settings="inline_wait = 30", tables={"limits": "memory_bytes = 1048576"})
     key = relay.furnish(recording.port)
     body = json.dumps(ONE | {"text": "x" * 255_000}).encode()
     how = "Transfer-Encoding: chunked" if shape == "chunked" else f"Content-Length: {len(body)}"

@@ -43,7 +43,7 @@ def head(key: str, *more: str) -> bytes:
 
 
 def test_a_full_house(make_relay: Callable[..., Relay], recording: Recording) -> None:
-    relay = make_relay(tables={"limits": "sessions_per_address = 2"})
+    relay = make_relay(settings="inline_wait = 30", tables={"limits": "sessions_per_address = 2"})
     key = relay.furnish(recording.port)
     slow = [socket.create_connection(("127.0.0.1", relay.http), timeout=120) for _ in range(2)]
     for link in slow:
@@ -73,7 +73,7 @@ def _until(client: Client, status: int) -> Answer:
 
 @pytest.mark.slow
 def test_the_store_is_away(make_relay: Callable[..., Relay], recording: Recording) -> None:
-    relay = make_relay()
+    relay = make_relay(settings="inline_wait = 30")
     client = Client(relay.http, relay.furnish(recording.port))
     assert client.send(None, **FROM).status == 200
     db = apsw.Connection(str(relay.data / "waypost.db"))
@@ -170,7 +170,7 @@ def test_the_same_by_either_way(
 def test_memory_of_twenty_large_calls(make_relay: Callable[..., Relay], tmp_path: Path) -> None:
     sink = SmtpSink(tmp_path, keep=False)
     try:
-        relay = make_relay(tables={"limits": "rate_per_minute = 0"})
+        relay = make_relay(settings="inline_wait = 30", tables={"limits": "rate_per_minute = 0"})
         key = relay.furnish(sink.port)
         client = Client(relay.http, key)
         assert client.send(None, **FROM).status == 200

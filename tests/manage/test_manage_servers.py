@@ -125,12 +125,12 @@ def test_slow_tests_keep_nobody_waiting(make_relay: Any, recording_server: Recor
     assert own("GET", "/accounts").status == 200
     more = own("POST", "/upstream-tests", fields(port))
     assert (more.status, more.headers["retry-after"]) == (503, "5")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # half of what a silent server is waited for
     own.client.close()
     began = time.monotonic()
     relay.signal(signal.SIGTERM)
     assert relay.stop() == 0
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 25
     for thread in threads:
         thread.join(60)
 
