@@ -24,7 +24,7 @@ from waypost.domain.findings import Publish
 from waypost.domain.resolver import Resolver
 from waypost.values import Endpoint
 
-SILENCE_S = 0.1  # how long one that keeps silent on purpose is waited for
+SILENCE_S = 1.0  # how long one that keeps silent on purpose is waited for
 ZONES = Path(__file__).parent / "zones"
 
 

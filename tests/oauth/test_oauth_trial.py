@@ -57,7 +57,7 @@ def desk(tmp_path: Path) -> Desk:
 def trying(desk: Desk) -> Trial:
     clock = SystemClock()
     held = Tokens(DeskVault(desk), clock)
-    return Trial(Setup("relay.test", Guard(), clock, Times(5.0, 5.0), others=(), tokens=held))
+    return Trial(Setup("relay.test", Guard(), clock, Times(60.0, 60.0), others=(), tokens=held))
 
 
 def fields(port: int) -> Fields:
@@ -136,7 +136,7 @@ def test_what_a_test_says(
     word: str,
 ) -> None:
     if play.say.get("AUTH") == "(silent)":
-        quick = Setup("relay.test", Guard(), SystemClock(), Times(5.0, 0.3), others=())
+        quick = Setup("relay.test", Guard(), SystemClock(), Times(60.0, 2.0), others=())
         held = Tokens(DeskVault(desk), SystemClock())
         trying = Trial(Setup(quick.hostname, quick.guard, quick.clock, quick.times, tokens=held))
     view = played(desk, trying, tokens, play, ended)
