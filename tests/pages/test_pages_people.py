@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import msgspec
 import pytest
 
 from pages.test_pages_routes import CHANGING, READING
 from pages.town import OPERATOR, PASSWORD, PEOPLE, Town, invited
 from peers.person import Page, Person
+from waypost.config import load
+from waypost.pages.settings.ready_lines import lines_for
+from waypost.values import Endpoint
 
 _PARAMETER = re.compile(r"\{(\w+):\w+\}")
 
@@ -255,3 +259,20 @@ def test_first_steps_are_drawn_anew_only_where_they_changed(town: Town) -> None:
     changed = asking.get("/start?mark=00000000")
     assert changed.status == 200
     assert path in changed.text
+
+
+def test_lines_for_a_certificate_that_nobody_can_verify(town: Town) -> None:
+    """Only where the relay made it, and only where the client sees it: not behind a proxy."""
+    config = load(town.relay.config, None)
+    listen = msgspec.structs.replace(config.listen, https=(Endpoint("127.0.0.1", 8443),))
+    config = msgspec.structs.replace(config, listen=listen)
+    for base, own, told in (
+        ("https://127.0.0.1:8443", True, True),
+        ("https://127.0.0.1:8443", False, False),
+        ("https://mail.example.com", True, False),
+        ("http://127.0.0.1:8025", True, False),
+    ):
+        made = lines_for("k", "a@b.test", config, base, own_certificate=own)
+        text = {part.ident: part.text for part in made}
+        assert ("--insecure" in text["curl"]) is told, base
+        assert ("rejectUnauthorized" in text["nodemailer"]) is own, base

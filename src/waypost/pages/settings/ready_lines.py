@@ -42,10 +42,17 @@ def server_of(config: Config) -> tuple[str, int]:
     return host, endpoint.port
 
 
+def _direct(config: Config, base: str) -> bool:
+    """The pages were asked for at the relay's own https, not through a proxy."""
+    ports = [one.port for one in config.listen.https]
+    return base.startswith("https://") and any(base.endswith(f":{port}") for port in ports)
+
+
 def lines_for(
     key: str, sender: str, config: Config, base: str, *, own_certificate: bool
 ) -> list[Lines]:
     """For every program. `own_certificate`: the relay made it, so that nobody can verify it."""
+    curl = "curl --insecure" if own_certificate and _direct(config, base) else "curl"
     unverified = "  tls: { rejectUnauthorized: false }, // the relay made its certificate itself\n"
     host, port = server_of(config)
     quoted, from_ = json.dumps(key), json.dumps(sender)
@@ -56,7 +63,7 @@ def lines_for(
         Lines(
             "curl",
             "curl",
-            f"curl {base}/api/v1/email/send \\\n  -H 'Authorization: Bearer {key}' \\\n"
+            f"{curl} {base}/api/v1/email/send \\\n  -H 'Authorization: Bearer {key}' \\\n"
             f"  -H 'Content-Type: application/json' \\\n  -d '{shell}'",
         ),
         Lines(
