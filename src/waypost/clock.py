@@ -36,3 +36,22 @@ class SystemClock:
 
     def token(self, alphabet: str, length: int) -> str:
         return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+class Steady:
+    """Milliseconds since 1970 that never go back and never stand: the wall's. Where the wall was
+    set back they run on at half its speed until it has caught up, so that what is measured by them
+    (the ids, and the rate of a key by its ids) neither stands still for hours nor stays wrong."""
+
+    def __init__(self, clock: Clock, least_ms: int = 0) -> None:
+        self._clock = clock
+        self._from_ms = max(least_ms, clock.wall_ms())
+        self._from_s = clock.monotonic()
+
+    def now_ms(self) -> int:
+        wall_ms, now_s = self._clock.wall_ms(), self._clock.monotonic()
+        slow_ms = self._from_ms + int((now_s - self._from_s) * 500)
+        if wall_ms < slow_ms:
+            return slow_ms
+        self._from_ms, self._from_s = wall_ms, now_s
+        return wall_ms

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from waypost.core import ident
 from waypost.core.address import parse
 from waypost.core.errors import StoreAway
 from waypost.core.message import Changed, Committed, Content, SpoolPart, Submission
@@ -55,6 +56,19 @@ def test_the_wait_is_from_the_final_dot(front: Any) -> None:
     front.store.commit = slow
     submit(front, submission())
     assert front.store.waits[0] <= 0.3
+
+
+def test_ids_go_on_where_the_wall_is_set_back(front: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key's rate is counted by them: if they stood, it would be used up for hours."""
+    submit(front, submission())
+    back_ms = front.clock.wall_ms() - 6 * 3_600_000
+    monkeypatch.setattr(front.clock, "wall_ms", lambda: back_ms)
+    submit(front, submission())
+    front.clock.later_s += 120
+    submit(front, submission())
+    first, second, third = (ident.milliseconds(one.id) for one in front.store.commits)
+    assert first <= second
+    assert third - second >= 59_000
 
 
 def test_no_wait_answers_from_the_commit_alone(front: Any) -> None:

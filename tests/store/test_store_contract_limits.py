@@ -191,6 +191,30 @@ def test_rate_slides_exactly_over_two_stores(tmp_path: Path) -> None:
     run(tmp_path / "data", story)
 
 
+def test_a_worker_whose_clock_was_ahead_takes_no_rate_from_the_others(tmp_path: Path) -> None:
+    """It was set back since; the ids that were made before must not count until it is that late."""
+
+    async def story(house: House) -> None:
+        other, ahead = house.store(1), ident.IdentMaker(1, ident.floor(NOW_MS + DAY_MS // 2))
+        for _ in range(3):
+            acceptance = house.acceptance(rate_per_minute=3, maker=ahead)
+            assert isinstance(await other.commit(acceptance), Committed)
+        assert isinstance(
+            await other.commit(house.acceptance(rate_per_minute=3, maker=ahead)), Refusal
+        )
+        for left in (3, 2, 1):
+            assert house.first.rate_room(1, 3, NOW_MS) == left
+            assert isinstance(
+                await house.first.commit(house.acceptance(rate_per_minute=3)), Committed
+            )
+        assert house.first.rate_room(1, 3, NOW_MS) == 0
+        outcome = await house.first.commit(house.acceptance(rate_per_minute=3))
+        assert isinstance(outcome, Refusal)
+        assert outcome.retry_after_s == 60
+
+    run(tmp_path / "data", story)
+
+
 def test_rate_room_tells_what_the_commit_will(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         store = house.first

@@ -23,6 +23,11 @@ class IdentMaker:
         self._ms = seen >> MS_SHIFT
         self._counter = COUNTER_LIMIT if seen else 0
 
+    @property
+    def milliseconds(self) -> int:
+        """Those of the last id; 0 where none was ever made."""
+        return self._ms
+
     def make(self, now_ms: int) -> int:
         """The next id; a clock that stands or went back uses up counters, then milliseconds."""
         if now_ms > self._ms:

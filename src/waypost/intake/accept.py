@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from waypost.clock import Clock
+from waypost.clock import Clock, Steady
 from waypost.core.errors import StoreAway
 from waypost.core.facts import Directory
 from waypost.core.ident import IdentMaker
@@ -83,6 +83,7 @@ class Door:
         self.inline_wait_s = inline_wait_s
         self._store = store
         self._ids = ids
+        self.steady = Steady(clock, ids.milliseconds)
         self._clock = clock
         self._data = data
         self._disk = disk
@@ -98,7 +99,7 @@ class Door:
             directory = self._store.directory()
             room, per_minute = 1, rate_per_minute(directory, self.rules, account_id)
             if key_id is not None and per_minute:
-                room = self._store.rate_room(key_id, per_minute, self._clock.wall_ms())
+                room = self._store.rate_room(key_id, per_minute, self.steady.now_ms())
             balance = self._store.balance(account_id)
         except StoreAway:
             return AWAY
@@ -207,7 +208,7 @@ class Door:
         self, submission: Submission, flags: Flags, terms: Terms
     ) -> tuple[Acceptance, Committed] | Refusal:
         now_ms = self._clock.wall_ms()
-        stamp = Stamp(self._ids.make(now_ms), now_ms)
+        stamp = Stamp(self._ids.make(self.steady.now_ms()), now_ms)
         for _ in range(JUDGEMENTS):
             directory = self._store.directory()
             if needs_body(submission, self.rules):

@@ -97,7 +97,8 @@ class Known:
         if window is None:
             window = self._rates[key_id] = self._window(key_id, now_ms)
         del window[: bisect.bisect_left(window, ident.floor(now_ms - RATE_MS + 1))]
-        return max(0, per_minute - len(window))
+        # Those further on were made by a clock that was ahead, see `accepting`.
+        return max(0, per_minute - bisect.bisect_left(window, ident.floor(now_ms + RATE_MS)))
 
     def rates(self, db: apsw.Connection, *, certain: bool) -> dict[int, list[int]]:
         """The rate windows for a transaction: as kept here while nobody else has written, else

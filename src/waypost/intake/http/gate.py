@@ -98,7 +98,7 @@ class Gate:
             most = rate_per_minute(directory, self.door.rules, caller.account_id)
             if not most:
                 return {}
-            room = self._store.rate_room(caller.key.id, most, self._clock.wall_ms())
+            room = self._store.rate_room(caller.key.id, most, self.door.steady.now_ms())
         except StoreAway:
             return {}
         room = 0 if wait_s is not None else room

@@ -275,9 +275,11 @@ def _rate(batch: Batch, acceptance: Acceptance) -> Refusal | None:
         scope = (acceptance.account_id, since, key_id)
         found: list[Any] = batch.db.execute(SELECT_RATE, scope).fetchall()
         window = batch.rates[key_id] = sorted(row[0] for row in found)
-    if len(window) - bisect.bisect_left(window, since) < acceptance.rate_per_minute:
+    # Ids further on are of a worker whose clock was ahead: they must not count for as long.
+    end = bisect.bisect_left(window, ident.floor(now_ms + RATE_MS))
+    if end - bisect.bisect_left(window, since) < acceptance.rate_per_minute:
         return None
-    frees_ms = ident.milliseconds(window[-acceptance.rate_per_minute]) + RATE_MS
+    frees_ms = ident.milliseconds(window[end - acceptance.rate_per_minute]) + RATE_MS
     wait_s = max(1, -(-(frees_ms - now_ms) // 1000))
     text = f"{acceptance.rate_per_minute} messages a minute is this key's limit: wait {wait_s} s"
     return Refusal(Reason.RATE_LIMIT, text, retry_after_s=wait_s)
