@@ -208,6 +208,41 @@ def test_what_a_reload_leaves_is_named(tmp_path: Path) -> None:
     assert set(config.names()) > config.RELOADED
 
 
+STARTS_ANEW = {
+    "data": '"other"',
+    "hostname": '"other.test"',
+    "workers": "2",
+    "key_prefix": '"other-"',
+    "listen.submission": '["127.0.0.1:1"]',
+    "listen.submissions": '["127.0.0.1:1"]',
+    "listen.http": '["127.0.0.1:1"]',
+    "listen.https": '["127.0.0.1:1"]',
+    "listen.metrics": '["127.0.0.1:1"]',
+    "listen.trusted_proxies": '["192.0.2.0/24"]',
+    "tls.certificate": '"c.pem"',
+    "upstreams.allow_networks": '["10.0.0.0/8"]',
+    "upstreams.ports": "[25]",
+    "dns.servers": '["192.0.2.53"]',
+    "dns.watch": "false",
+    "dns.watch_every": '"2h"',
+    "secrets.key_file": '"sealing"',
+}
+
+
+@pytest.mark.parametrize(("name", "value"), STARTS_ANEW.items())
+def test_each_setting_that_needs_a_restart_is_named(tmp_path: Path, name: str, value: str) -> None:
+    place = tmp_path / "waypost.toml"
+    place.write_text("")
+    started = config.load(place, environ={})
+    section, dot, key = name.partition(".")
+    place.write_text(f"[{section}]\n{key} = {value}\n" if dot else f"{name} = {value}\n")
+    assert config.needs_restart(started, config.load(place, environ={})) == [name]
+
+
+def test_every_setting_is_reloaded_or_named() -> None:
+    assert {*config.names()} == config.RELOADED | {*STARTS_ANEW, "tls.key"}
+
+
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
     assert load(tmp_path, "\ufeffworkers = 2\n").workers == 2
 

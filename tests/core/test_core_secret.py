@@ -14,29 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from peers.settings import make_upstream
 from waypost.config import Alerts, Config
 from waypost.core.errors import Secret
-from waypost.core.upstream import Encryption, Health, Limits, Upstream, Validate
 
 TEXT = "Planted-Secret-91"
-UPSTREAM = Upstream(
-    id=1,
-    name="up",
-    account_id=None,
-    host="mx.example.com",
-    port=587,
-    encryption=Encryption.STARTTLS,
-    username="me@example.com",
-    password=Secret(TEXT),
-    validate=Validate.AUTO,
-    pin="",
-    preset="custom",
-    fallback_id=None,
-    edition=1,
-    limits=Limits(),
-    health=Health(),
-    created_at_ms=0,
-)
+UPSTREAM = make_upstream(password=Secret(TEXT))
 CONFIG = Config(
     Path("d"),
     True,

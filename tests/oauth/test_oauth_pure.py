@@ -7,8 +7,9 @@ import json
 import msgspec
 import pytest
 
+from peers.settings import make_upstream
 from waypost.core.errors import Secret, UsageError
-from waypost.core.upstream import Encryption, Health, Limits, Login, Upstream, Validate
+from waypost.core.upstream import Login, Upstream
 from waypost.transport.link.mask import MASK, hide, masker
 from waypost.transport.oauth.http import checked_url
 from waypost.upstream import oauth, presets
@@ -187,23 +188,9 @@ def test_keys_of_service_accounts_that_are_none(octets: bytes) -> None:
 
 
 def upstream(password: str | None) -> Upstream:
-    return Upstream(
-        id=1,
-        name="up",
-        account_id=None,
-        host="h.example",
-        port=587,
-        encryption=Encryption.STARTTLS,
+    return make_upstream(
         username="me@x.example",
         password=None if password is None else Secret(password),
-        validate=Validate.AUTO,
-        pin="",
-        preset="custom",
-        fallback_id=None,
-        edition=1,
-        limits=Limits(),
-        health=Health(),
-        created_at_ms=0,
         login=Login.PASSWORD if password else Login.XOAUTH2,
     )
 

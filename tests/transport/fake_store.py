@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from peers import settings
 from waypost.core.address import Address, parse
 from waypost.core.event import Event
 from waypost.core.facts import Account, Directory, Sender
@@ -30,7 +31,6 @@ from waypost.core.upstream import (
     Limits,
     Upstream,
     UpstreamState,
-    Validate,
 )
 from waypost.core.verdict import Refusal, Settled
 from waypost.store.contract import Lane, RefusalNote, Taker
@@ -328,25 +328,16 @@ def _done(future: asyncio.Future[None]) -> None:
 
 def make_upstream(port: int, limits: Limits | None = None, **changes: object) -> Upstream:
     """An operator's upstream on loopback without protection or login."""
-    upstream = Upstream(
-        id=1,
+    plain = settings.make_upstream(
         name="main",
-        account_id=None,
         host="127.0.0.1",
         port=port,
         encryption=Encryption.NONE,
         username="",
-        password=None,
-        validate=Validate.AUTO,
-        pin="",
-        preset="custom",
-        fallback_id=None,
-        edition=1,
         limits=limits or Limits(),
-        health=Health(),
         created_at_ms=START_MS,
     )
-    return msgspec.structs.replace(upstream, **changes)
+    return msgspec.structs.replace(plain, **changes)
 
 
 async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peers.settings import make_upstream
 from waypost.core.address import parse
 from waypost.core.errors import UsageError
-from waypost.core.upstream import Encryption, Health, Limits, Upstream, Validate
+from waypost.core.upstream import Encryption, Validate
 from waypost.upstream import presets, settings
 from waypost.upstream.settings import Form, complete
 
 SENDER = parse("me@example.com")
-
-
-def old(**changes: Any) -> Upstream:
-    made = Upstream(
-        id=1,
-        name="up",
-        account_id=None,
-        host="mx.example.com",
-        port=587,
-        encryption=Encryption.STARTTLS,
-        username="me@example.com",
-        password=None,
-        validate=Validate.AUTO,
-        pin="",
-        preset="custom",
-        fallback_id=None,
-        edition=1,
-        limits=Limits(),
-        health=Health(),
-        created_at_ms=0,
-    )
-    return msgspec.structs.replace(made, **changes)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +60,7 @@ def test_port_and_encryption_follow_each_other(
 def test_an_edit_moves_the_pair_along(
     before: tuple[int, str], form: Form, got: tuple[int, str]
 ) -> None:
-    made = settings.change(old(port=before[0], encryption=Encryption(before[1])), form)
+    made = settings.change(make_upstream(port=before[0], encryption=Encryption(before[1])), form)
     assert (made.port, made.encryption) == got
 
 
@@ -132,7 +109,7 @@ def test_a_host_with_a_preset_is_always_validated() -> None:
     assert made.preset == "google-workspace"
     assert any("stays on" in warning for warning in made.warnings)
     assert complete(Form(host="smtp.gmail.com"), parse("me@gmail.com")).preset == "gmail"
-    assert settings.change(old(), Form(host="smtp.zoho.eu")).validate is Validate.ON
+    assert settings.change(make_upstream(), Form(host="smtp.zoho.eu")).validate is Validate.ON
 
 
 def test_what_is_not_protected_is_warned_of() -> None:
@@ -234,7 +211,7 @@ def test_any_host_is_safe_or_refused(text: str) -> None:
     ],
 )
 def test_another_door_asks_for_the_password_again(form: Form, asks: bool) -> None:
-    before = old()
+    before = make_upstream()
     assert settings.asks_password(before, settings.change(before, form)) is asks
 
 
