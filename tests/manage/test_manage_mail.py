@@ -37,3 +37,19 @@ def test_send_again(
     whole("PATCH", "/accounts/ann", {"credits": before})
     assert len(book.messages) == 2
     house.audit()
+
+
+def test_refusals_are_found_by_whom_they_were_to(
+    ann: Manager, whole: Manager, house: Relay, accounts: list[str]
+) -> None:
+    """Of one's own account alone."""
+    for name in accounts:
+        client = Client(house.http, house.key(name))
+        letter = {"from": "nobody@else.test", "to": f"{name}.late@example.com"}
+        assert client.send(None, **letter).status == 400
+        client.close()
+    (line,) = ann("GET", "/refusals?to=ann.late@example.com").data
+    assert (line["account"], line["to"]) == ("ann", ["ann.late@example.com"])
+    assert ann("GET", "/refusals?to=bob.late@example.com").data == []
+    (line,) = whole("GET", "/refusals?to=bob.late@example.com").data
+    assert line["account"] == "bob"
