@@ -201,7 +201,9 @@ class Stream(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
-        if self._waiter is None and self._drained is None:
+        # One that was told in this very round still looks as if it waited: after a stall of this
+        # process the answer and the end of its time are seen together.
+        if all(waiter is None or waiter.done() for waiter in (self._waiter, self._drained)):
             return
         left = self._deadline - self._monotonic()
         if left <= 0:
