@@ -133,6 +133,29 @@ def test_a_pause_by_hand_is_never_probed(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.parametrize(
+    "words", ["250 taken", "554 5.0.0 no", "550 5.4.5 Daily user sending limit exceeded."]
+)
+def test_nothing_that_was_on_the_wire_ends_a_pause_by_hand(words: str, tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.turns = asyncio.Semaphore(0)
+        server.replies = {"dot": words}
+        async with rig(server, tmp_path) as held:
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: "." in server.commands)
+            by_hand = Health(state=PAUSED, reason="paused by the operator")
+            held.edit(health=by_hand)
+            await until(lambda: held.dispatcher.health[1] is PAUSED)
+            server.turns.release()
+            await until(lambda: len(held.store.records) == 1 and not held.store.claimed)
+            assert held.store.settings[1].health == by_hand
+            assert held.dispatcher.health[1] is PAUSED
+
+    asyncio.run(play())
+
+
 def test_after_later_trouble_one_message_an_hour_and_nothing_else(tmp_path: Path) -> None:
     async def play() -> None:
         server = Scripted()

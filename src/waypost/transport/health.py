@@ -124,7 +124,7 @@ class Condition:
         """
         paused, failing = Scope.UPSTREAM_PAUSED, UpstreamState.FAILING
         worse_yet = known.scope is paused and self.health.state is failing
-        if not (self.ok or probe or worse_yet):
+        if by_hand(self.health) or not (self.ok or probe or worse_yet):
             return True
         slight = known.crowded or known.stage in (Stage.CONNECT, Stage.GREETING)
         if known.scope is Scope.UPSTREAM_FAILING and slight and others > 0 and self.ok:
@@ -148,7 +148,10 @@ class Condition:
         return lost_row(known.stage, known.reason) if row >= LOST_ROW else failed_probe(known)
 
     def recover(self) -> bool:
-        """The upstream works; whether that is news."""
+        """The upstream works; whether that is news. What was on the wire when a person paused it
+        ends no pause."""
+        if by_hand(self.health):
+            return False
         now_ms = self._clock.wall_ms()
         if self.ok and 0 <= now_ms - self.health.last_success_ms < SUCCESS_MS:
             return False
@@ -166,6 +169,8 @@ class Condition:
 
     def probe_again(self) -> None:
         """The probing message was refused for its own sake: the next may be tried."""
+        if by_hand(self.health):
+            return
         now_ms = max(1, self._clock.wall_ms())
         self._change(Change(msgspec.structs.replace(self.health, probe_at_ms=now_ms), None))
 
