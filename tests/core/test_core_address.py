@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,22 @@ def test_no_domain_holds_what_cannot_be_seen(place: str, sign: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse("a@" + place.format(sign))
     assert caught.value.public.isascii()
+
+
+def test_a_name_as_long_as_a_message_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def remap(sign: str, **_: object) -> str:
+        looked.append(sign)
+        return sign
+
+    monkeypatch.setattr(idna, "uts46_remap", remap)
+    with pytest.raises(AddressError, match="is not a domain name"):
+        parse("a@" + "ü" * 100_000 + ".example")
+    assert not looked
+    with pytest.raises(AddressError):
+        parse("a@" + "ü" * 200 + ".example")
+    assert looked  # what was counted is what is called
 
 
 def test_an_invisible_character_is_named() -> None:

@@ -18,6 +18,7 @@ ADDRESS_OCTETS = 320  # 64 + "@" + 255, RFC 5321 4.5.3.1.1 and .2
 LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
 DOMAIN_OCTETS = 255  # RFC 5321 4.5.3.1.2
 LABEL_OCTETS = 63  # RFC 1035 2.3.4
+NAME_CHARACTERS = 4 * DOMAIN_OCTETS  # looked at one by one; UTS 46 makes one of several at times
 KEPT_ADDRESSES = 1_024  # a recipient is read twice in a row, a sender again and again
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -108,6 +109,8 @@ def a_labels(name: str) -> str:
     no label may hold it (RFC 5892 2.13), and it shows one name to us and another to who reads the
     header next. Raises `AddressError`.
     """
+    if len(name) > NAME_CHARACTERS:
+        raise AddressError(f"{_shown(name)} is not a domain name")
     try:
         for unseen in (sign for sign in name if not idna.uts46_remap(sign, std3_rules=False)):
             raise AddressError(
