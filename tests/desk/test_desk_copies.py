@@ -33,6 +33,7 @@ def test_a_backup_comes_back_whole(desk: Desk, mail: Any, tmp_path: Path) -> Non
     done = office.backup(desk, tmp_path / "copy")
     assert (done.messages, done.spool_files) == (1, 1)
     queue.cancel(desk, ident.show(number))
+    assert office.backup(desk, tmp_path / "ended").messages == 1
     back = elsewhere(desk, tmp_path / "back")
     assert office.restore(tmp_path / "copy", back.data, back.key_file).messages == 1
     assert office.audit(back).ok

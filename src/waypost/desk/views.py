@@ -285,7 +285,7 @@ class AuditView(View):
 
 
 class BackupView(View):
-    """What was written where; `messages` are those still queued in it."""
+    """What was written where; `messages` are those of the log, whether they still wait or not."""
 
     directory: str
     messages: int

@@ -36,7 +36,7 @@ LINKS = "backup."
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """What a copy holds: queued messages, spool files, octets in all."""
+    """What a copy holds: messages of the log, spool files, octets in all."""
 
     messages: int
     spool_files: int
@@ -185,13 +185,13 @@ def _copy_rows(snapshot: apsw.Connection, target: Path) -> None:
 
 
 def _settled(database: Path) -> int:
-    """Makes the copy one file that is sound, and counts its queued messages."""
+    """Makes the copy one file that is sound, and counts its messages."""
     copy = apsw.Connection(str(database))
     try:
         copy.pragma("journal_mode", "delete")
         if copy.pragma("quick_check") != "ok":
             raise StoreAway("the copy of the rows is damaged: the disk or the store is")
-        found = copy.execute("SELECT count(*) FROM queue").get
+        found = copy.execute("SELECT count(*) FROM message").get
     except apsw.Error as error:
         raise trouble(error) from error
     finally:
