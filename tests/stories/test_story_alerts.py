@@ -50,6 +50,9 @@ def test_paused_held_and_recovered_are_told_of(
         recording.answers["MAIL"] = lambda line: "250 2.1.0 ok"
         relay.cli("upstream", "resume", "main")
         wait_until(lambda: len(recording.messages) == 1, "the mail, whoever hangs")
+        wait_until(
+            lambda: receiver.alerts[-1]["type"] == "upstream.recovered", "the end of what was told"
+        )
 
         receiver.secret = SECRET
         relay.write_config(tables={"alerts": f'{alerts}\nsecret = "{SECRET}"\ncredits = 999'})

@@ -69,7 +69,12 @@ def test_somebody_acts_and_mail_goes_on_at_once(how: str, tmp_path: Path) -> Non
                 held.dispatcher.stirred()
             else:
                 held.edit(password=Secret("better"), health=fresh)
-            await until(lambda: len(server.got) == 1)
+            await until(lambda: len(server.got) == 1 and len(held.store.events) == 2)
+            held.store.put()
+            await until(lambda: len(server.got) == 2)
+            await until(lambda: len(held.store.records) == 2)
+            kinds = [event.kind for event in held.store.events]
+            assert kinds == ["upstream.login_failed", "upstream.recovered"]
 
     asyncio.run(play())
 
@@ -128,7 +133,8 @@ def test_a_pause_by_hand_is_never_probed(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
             assert server.connections == 0
             held.edit(health=Health())
-            await until(lambda: len(server.got) == 1)
+            await until(lambda: len(server.got) == 1 and len(held.store.records) == 1)
+            assert held.store.events == []
 
     asyncio.run(play())
 

@@ -173,7 +173,7 @@ def test_a_changed_password_pauses_and_a_resume_sends_all(
             house.adds_up()
             assert house.one("SELECT count(*) FROM queue") == 0
             kinds = [row[0] for row in house.sql("SELECT kind FROM event ORDER BY id")]
-            assert kinds == ["upstream.login_failed"]
+            assert kinds == ["upstream.login_failed", "upstream.recovered"]
 
     asyncio.run(play())
 

@@ -58,12 +58,14 @@ def worse(
     return Change(changed, _event(upstream, kind, trouble.reason, now_ms))
 
 
-def better(upstream: Upstream, health: Health, now_ms: int) -> Change:
-    """The health after the upstream let us in, or took a message, again."""
-    if health.state is UpstreamState.OK:
-        since_ms = health.since_ms or now_ms
-        return Change(Health(since_ms=since_ms, last_success_ms=now_ms), None)
-    changed = Health(since_ms=now_ms, last_success_ms=now_ms)
+def better(upstream: Upstream, health: Health, now_ms: int, owed: bool = False) -> Change:
+    """The health after the upstream let us in, or took a message, again; `owed`: it was told to be
+    in trouble, and not yet to be out of it."""
+    was_ok = health.state is UpstreamState.OK
+    since_ms = (health.since_ms if was_ok else 0) or now_ms
+    changed = Health(since_ms=since_ms, last_success_ms=now_ms)
+    if was_ok and not owed:
+        return Change(changed, None)
     text = f"{upstream.name} works again"
     return Change(changed, _event(upstream, Kind.UPSTREAM_RECOVERED, text, now_ms))
 
@@ -103,6 +105,7 @@ class Condition:
         self._tell = tell
         self._told: Health | None = None  # what the store is being told
         self._seen = upstream.health  # what the settings said last
+        self._owed = False  # somebody ended trouble that was told of: nobody knows that it works
         self._lost_row = 0
         self._shrunk = 0
         self._shrunk_until = 0.0
@@ -153,10 +156,11 @@ class Condition:
         if by_hand(self.health):
             return False
         now_ms = self._clock.wall_ms()
-        if self.ok and 0 <= now_ms - self.health.last_success_ms < SUCCESS_MS:
+        lately = 0 <= now_ms - self.health.last_success_ms < SUCCESS_MS
+        if self.ok and lately and not self._owed:
             return False
-        news = not self.ok
-        self._change(better(self.upstream, self.health, now_ms))
+        news, owed, self._owed = not self.ok, self._owed, False
+        self._change(better(self.upstream, self.health, now_ms, owed))
         return news
 
     def check_due(self, now_ms: int) -> bool:
@@ -184,6 +188,8 @@ class Condition:
         if not edited and (not changed or self._told is not None):
             return False
         self._told = None
+        if not self.ok and not by_hand(self.health):
+            self._owed = True
         self._set(upstream.health)
         self.by_login = False
         self._lost_row = 0
