@@ -431,6 +431,48 @@ def test_a_stop_does_not_wait_for_a_new_login_in_the_place_of_a_lost_connection(
     asyncio.run(play())
 
 
+class Gated(Scripted):
+    """Greets when `gate` is open."""
+
+    gate: asyncio.Event
+
+    async def _say(self, writer: asyncio.StreamWriter, stage: str, normal: str) -> bool:
+        if stage == "greeting":
+            await self.gate.wait()
+        return await super()._say(writer, stage, normal)
+
+
+def test_mail_that_came_while_a_lost_connection_was_replaced_has_more_than_one(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        server = Gated()
+        server.gate = asyncio.Event()
+        server.gate.set()
+        async with rig(server, tmp_path, Limits(connections=5)) as held:
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: len(server.got) == 1)
+            server.faults, server.times = {"mail": "drop"}, 1
+            server.gate.clear()
+            server.turns = asyncio.Semaphore(0)
+            held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: server.connections == 2)  # that in place of the lost one
+            for _ in range(10):
+                held.store.put()
+            held.dispatcher.stirred()
+            (one,) = held.dispatcher._couriers.values()
+            await until(lambda: one.window.ready >= 4)
+            server.gate.set()
+            await until(lambda: server.open == 5)
+            for _ in range(11):
+                server.turns.release()
+            await until(lambda: len(held.store.records) == 12)
+
+    asyncio.run(play())
+
+
 def test_a_stop_does_not_wait_for_connections_that_wait_for_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

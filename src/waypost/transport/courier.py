@@ -345,6 +345,7 @@ class Courier:
             if fresh is None:
                 return stream
             stream = fresh
+            self._kick_all()  # for what came meanwhile
             outcome = await self._try(stream, parcel)
         if outcome is not None:
             self._finish(parcel, outcome)
