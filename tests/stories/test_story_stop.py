@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -90,3 +93,30 @@ def test_a_name_server_that_does_not_answer_does_not_hold_up_the_end(tmp_path: P
     finally:
         if relay.running:
             relay.kill9()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nobody", ["is there", "reads"])
+def test_a_stop_that_is_cut_short_ends_though_nobody_hears_its_last_words(nobody: str) -> None:
+    play = (
+        "import time, threading; from waypost.cli.relay import serve;"
+        "threading.Timer(0, serve._too_late).start(); time.sleep(60)"
+    )
+    reads, writes = os.pipe()
+    if nobody == "is there":
+        os.close(reads)
+    else:
+        os.set_blocking(writes, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writes, bytes(4096))
+        os.set_blocking(writes, True)
+    process = subprocess.Popen([sys.executable, "-c", play], stderr=writes)
+    os.close(writes)
+    try:
+        assert process.wait(30) == 1
+    finally:
+        process.kill()
+        process.wait()
+        if nobody == "reads":
+            os.close(reads)

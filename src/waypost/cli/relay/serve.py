@@ -34,6 +34,7 @@ from waypost.store.locks import outlive_orphans, refuse_second
 from waypost.workers import BROKEN, SIGNALS, STOPPED_S
 
 YOUNG_OBJECTS = 10_000  # between two looks for cycles among them
+SAYING_S = 1.0  # for the last words: where nobody reads them a pipe may be full
 ORPHAN_S = 8.0  # for what is on the wire when the parent is gone: somebody waits to start anew
 
 
@@ -104,13 +105,19 @@ async def work(config: Config, read: Callable[[], Config], sockets: Sockets, sea
 def _end(code: int) -> NoReturn:
     """Ends this process as it stands, once all is on disk: a thread that waits for a name server
     would be waited for, minutes long."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)
 
 
 def _too_late() -> None:
-    print("waypost: the stop took too long and was cut short: nothing is lost", file=sys.stderr)
+    silent = threading.Timer(SAYING_S, os._exit, (1,))
+    silent.daemon = True
+    silent.start()
+    with contextlib.suppress(OSError, ValueError):
+        text = "waypost: the stop took too long and was cut short: nothing is lost"
+        print(text, file=sys.stderr)
     _end(1)
 
 
