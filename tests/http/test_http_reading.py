@@ -83,12 +83,17 @@ def test_account_and_refusals(client: Client, account: str) -> None:
 
 
 def test_a_refusal_keeps_whom_it_was_to(client: Client) -> None:
-    """Also where the call is refused before it is a message: as it was written, in one line."""
-    client.send(None, to="Ann <ann@example.com>", bcc=["no address", "b\r\n@x.test"])
+    """Also where the call is refused before it is a message; what is no address as it was written,
+    in one line."""
+    to = ["Änn <ann@example.com>", "ann@bücher.example"]
+    bcc = ["no address", "b\r\n@x.test", "a" * 2000]
+    client.send(None, **{"from": "Bücher <evil@example.com>"}, to=to, bcc=bcc)
     (line,) = client.get("/api/v1/refusals").data
-    assert line["to"] == ["Ann <ann@example.com>", "no address", "b @x.test"]
-    (found,) = client.get("/api/v1/refusals?to=ANN@example.com").data
-    assert found == line
+    assert line["from"] == "evil@example.com"
+    known = ["ann@example.com", "ann@xn--bcher-kva.example"]
+    assert line["to"] == [*known, "no address", "b @x.test", "a" * 320]
+    for sought in ("ANN@example.com", "Ann@b%C3%BCcher.example", "xn--bcher-kva"):
+        assert client.get(f"/api/v1/refusals?to={sought}").data == [line]
 
 
 def test_nothing_of_anothers(client: Client, other: Client, book: Recording) -> None:

@@ -62,6 +62,14 @@ def _parsed(text: str) -> Address:
 _kept = functools.lru_cache(KEPT_ADDRESSES)(_parsed)
 
 
+def sought(text: str) -> str:
+    """What may be an address, or part of one, as it is looked for among `Address.key`s."""
+    try:
+        return parse(text.strip()).key
+    except AddressError:
+        return text.lower()
+
+
 def make(local: str, domain: str) -> Address:
     """The address of a local part in wire form and a domain in any form."""
     return Address(_local(local), _domain(domain))

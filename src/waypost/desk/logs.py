@@ -11,6 +11,7 @@ from typing import TypedDict, Unpack
 import msgspec
 
 from waypost.core import ident
+from waypost.core.address import sought
 from waypost.core.errors import NotFound, UsageError
 from waypost.core.lifecycle import State, Status
 from waypost.core.upstream import UpstreamState
@@ -112,7 +113,7 @@ def refusals(
     address, or part of one, that they were to or that their answer names.
     """
     with desk.reading() as look:
-        wanted = (to or "").lower()
+        wanted = sought(to or "")
         rows = log.refusals(look, asker(look, account), cursor, limit_of(limit), wanted)
         return [refusal_view(row) for row in rows]
 

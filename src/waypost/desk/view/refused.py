@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from waypost.core.address import sought
 from waypost.core.errors import UsageError
 from waypost.desk.logs import refusal_view
 from waypost.desk.office import Desk, asker
@@ -81,7 +82,7 @@ def _wanted(
 
 
 def _fitting(terms: RefusalTerms, key_id: int | None) -> Callable[[RefusalRow], bool]:
-    sender, to, code = terms.sender.lower(), terms.to.lower(), terms.code.lower()
+    sender, to, code = sought(terms.sender), sought(terms.to), terms.code.lower()
 
     def fits(row: RefusalRow) -> bool:
         answer = row.answer.lower()

@@ -7,6 +7,7 @@ a thread; that a call's answer tells what was committed. Knows nothing of routes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -43,6 +44,7 @@ MARK_CHARACTERS = 16
 MARK_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 ADDRESS_OCTETS = 320  # RFC 3696 3 (erratum); of one that was refused, for the log
 NAMED_MOST = 100  # of whom a refused call was to
+NAMED_CHARACTERS = 4 * ADDRESS_OCTETS  # that are read for it: a name may stand before an address
 PLENTY_OCTETS = 1 << 30  # a thread does not share the loop's count of memory
 
 _FIELDS = {
@@ -164,8 +166,8 @@ class Sending:
     async def note(self, caller: Caller, refused: Refused) -> None:
         """Adds a refusal that was made here to the log of them."""
         who = (caller.account_id, caller.key.id)
-        sender = printable(refused.sender, ADDRESS_OCTETS)
-        to = tuple(printable(text, ADDRESS_OCTETS) for text in refused.to[:NAMED_MOST])
+        sender = next(iter(_named(refused.sender)), "")
+        to = tuple(name for text in refused.to[:NAMED_MOST] for name in _named(text))[:NAMED_MOST]
         found = refused.refusal
         await self._door.note("http", caller.peer, who, sender, found.reason, found.http_line, to)
 
@@ -306,6 +308,14 @@ def _address(text: str, field: str) -> Address:
         raise wrong(f"{field}: {error.public}", field, Reason.NOT_ASCII) from None
     except AddressError as error:
         raise wrong(f"{field}: {error.public}: correct it", field, Reason.ADDRESS) from None
+
+
+def _named(text: str) -> tuple[str, ...]:
+    """The addresses in it, as the log of refusals names them; as it was written, if none is."""
+    if len(text) <= NAMED_CHARACTERS:
+        with contextlib.suppress(AddressError):
+            return tuple(str(found.address) for found in mailbox_list(text))
+    return (printable(text, ADDRESS_OCTETS),)
 
 
 def _from_header(made: Made, limit: int, envelope: Envelope) -> Made:
