@@ -13,7 +13,7 @@ from disk.effects import Effects
 from peers.need import need
 from peers.process import wait_until
 from peers.recording import Recording
-from peers.relay import Relay, mail, submit
+from peers.relay import SENDER, Relay, mail, stuffed, submit
 from peers.small_disk import small_disk
 from waypost.config import load
 from waypost.desk.care import checks
@@ -72,11 +72,18 @@ def test_a_data_directory_is_replaced_and_put_back(
     key = relay.furnish(recording.port)
     assert relay.submit(key, mail(), TO)[0] == 250
     aside = relay.data.with_name("aside")
+    sending = relay.session(key)
+    client = sending.__enter__()
+    for command in (f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{TO[0]}>", "DATA"):
+        client.docmd(command)
     relay.data.rename(aside)
     relay.data.mkdir(mode=0o700)
     (relay.data / "waypost.db").touch()
     try:
         wait_until(lambda: relay.submit(key, mail(), TO)[0] == 451, "the look", 60)
+        client.send(stuffed(mail(subject="begun before")) + b".\r\n")
+        assert client.getreply()[0] == 451
+        client.close()
         wait_until(lambda: relay.readyz() == 503, "the look", 60)
         assert "write to its disk" in relay.submit(key, mail(), TO)[1]
     finally:

@@ -119,8 +119,11 @@ class Door:
     ) -> Refusal | Accepted:
         """The same, telling more."""
         began_s = self._clock.monotonic()
+        outcome: tuple[Acceptance, Committed] | Refusal
         try:
-            outcome = await self._accepted(submission, flags, terms)
+            # It had room at MAIL; what is committed into a directory that has gone since is lost.
+            away = not self._disk.room(began_s) and self._disk.sick
+            outcome = DISK_SICK if away else await self._accepted(submission, flags, terms)
         except StoreAway:
             outcome = AWAY
         except Exception:  # noqa: BLE001  (whatever a message broke, its client is owed an answer)
