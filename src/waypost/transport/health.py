@@ -105,7 +105,7 @@ class Condition:
         self._tell = tell
         self._told: Health | None = None  # what the store is being told
         self._seen = upstream.health  # what the settings said last
-        self._owed = False  # somebody ended trouble that was told of: nobody knows that it works
+        self._owed = False  # a pause or trouble was told of, and ended by somebody: does it work?
         self._lost_row = 0
         self._shrunk = 0
         self._shrunk_until = 0.0
@@ -188,7 +188,7 @@ class Condition:
         if not edited and (not changed or self._told is not None):
             return False
         self._told = None
-        if not self.ok and not by_hand(self.health):
+        if not self.ok:
             self._owed = True
         self._set(upstream.health)
         self.by_login = False
