@@ -62,6 +62,11 @@ def test_paused_held_and_recovered_are_told_of(
         relay.submit(key, mail(subject="second"), [ANN])
         wait_until(lambda: receiver.alerts[-1]["type"] == "sender.held", "the alert")
         assert receiver.alerts[-1]["data"]["sender"] == SENDER
+
+        recording.answers["MAIL"] = lambda line: "250 2.1.0 ok"
+        relay.cli("upstream", "resume", "main")
+        wait_until(lambda: receiver.alerts[-1]["type"] == "sender.released", "its end, too")
+        assert receiver.alerts[-1]["data"]["sender"] == SENDER
     finally:
         relay.stop()
     assert SECRET not in relay.log.read_text()

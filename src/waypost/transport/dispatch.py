@@ -262,7 +262,7 @@ class Dispatcher:
             self._holds.begin(parcel.sender_id, sender, known)
 
     def passed(self, parcel: Parcel, upstream: Upstream) -> None:
-        if not self._holds.knows(parcel.sender_id):
+        if not self._holds.owes(parcel.sender_id):
             return
         sender = self._facts.senders.get(parcel.sender_id) if self._facts else None
         if sender is None or sender.upstream_id == upstream.id:

@@ -28,6 +28,7 @@ class Holds:
         self._clock = clock
         self._until: dict[int, int] = {}  # sender -> when one of its messages is tried again
         self._trying: dict[int, int] = {}  # held sender -> the message that tries it
+        self._owed: set[int] = set()  # somebody ended the hold: is its mail taken again?
 
     def holds(self, sender: Sender) -> bool:
         return sender.id in self._until or bool(sender.held)
@@ -35,6 +36,10 @@ class Holds:
     def knows(self, sender_id: int) -> bool:
         """Whether it is held, and this worker has to do with it."""
         return sender_id in self._until
+
+    def owes(self, sender_id: int) -> bool:
+        """Whether a message of it that is taken is news: a hold was told of, and not its end."""
+        return sender_id in self._until or sender_id in self._owed
 
     def until_ms(self, sender_id: int) -> int:
         """When one of its messages is tried again; 0: it is not held, or nobody knows."""
@@ -77,8 +82,9 @@ class Holds:
         self._records.keep(lambda: self._store.hold(sender_id, reason, probe_ms, event))
 
     def end(self, sender_id: int, sender: Sender | None) -> None:
-        """Its own upstream took a message of this held one."""
-        del self._until[sender_id]
+        """Its own upstream took a message of this one, which is held or was."""
+        self._until.pop(sender_id, None)
+        self._owed.discard(sender_id)
         self._trying.pop(sender_id, None)
         text = f"mail from {sender.address if sender else 'it'} is taken again"
         owner = sender.owner_id if sender else None
@@ -90,5 +96,6 @@ class Holds:
         """A hold that was ended by somebody else is ended here."""
         before = previous.senders.get(sender.id) if previous is not None else None
         if before is not None and before.held and not sender.held:
-            self._until.pop(sender.id, None)
+            if self._until.pop(sender.id, None) is not None:
+                self._owed.add(sender.id)
             self._trying.pop(sender.id, None)
