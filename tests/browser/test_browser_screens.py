@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from browser.city import SCREENS, City
 from browser.window import BROAD, NARROW, PHONE, WIDE, Theme, window
 from peers.need import need
+from peers.process import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +152,19 @@ def test_times_are_relative_and_absolute_on_hover(city: City, browser: Browser) 
         assert "UTC" not in time.inner_text()
         year = (time.get_attribute("datetime") or "")[:4]
         expect(time).to_have_attribute("title", re.compile(rf"^[^-]*{year}[^-]*$"))  # a person's
+
+
+def test_a_message_that_is_watched_stays_while_the_relay_is_away(
+    city: City, browser: Browser
+) -> None:
+    with window(browser, city.relay.http, city.operator) as page:
+        page.add_init_script(
+            "window.asked = 0; window.fetch = async () => {"
+            " window.asked += 1; return new Response('Bad gateway', { status: 502 }); };"
+        )
+        page.goto(f"/logs/{city.idents['queued']}")
+        # After a load it would be none again.
+        wait_until(lambda: page.evaluate("window.asked") > 1, "a second look", 60)
 
 
 def test_the_keyboard(city: City, browser: Browser) -> None:

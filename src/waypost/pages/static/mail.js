@@ -55,7 +55,7 @@
   if (watched) {
     let looks = 120;
     const look = async () => {
-      const page = document.hidden ? null : await fetch(location.href).then((a) => a.text()).catch(() => null);
+      const page = document.hidden ? null : await fetch(location.href).then((a) => (a.ok ? a.text() : null)).catch(() => null);
       if (page !== null) {
         const now = new DOMParser().parseFromString(page, "text/html").querySelector("[data-watch]");
         if (!now || now.dataset.watch !== watched.dataset.watch) { location.reload(); return; }
