@@ -227,7 +227,6 @@ class RecordingServer:
         self._tls, self._implicit = tls, implicit
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def start(self, port: int = 0) -> Recording:
@@ -263,25 +262,24 @@ class RecordingServer:
         self.book.port = self._server.sockets[0].getsockname()[1]
 
     async def _leave(self) -> None:
-        if self._server:
-            self._server.close()
-            self._server = None
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        server, self._server = self._server, None
+        # Nobody new from now on; but it is closed last, since who was accepted just now and is not
+        # served yet needs it, or leaves a socket open.
+        for listening in server.sockets if server else ():
+            self._loop.remove_reader(listening.fileno())
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.sleep(0)  # one that is cancelled before it begins closes nothing
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others)
+            await asyncio.sleep(0)  # for what they had yet to close
+        if server:
+            server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if self._server is None:  # it came in the instant of leaving
-            writer.transport.abort()
-            return
-        self._tasks.add(task)
         session = _Session(self.book, reader, writer, None if self._implicit else self._tls)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await session.run()
         finally:
-            self._tasks.discard(task)
             writer.transport.abort()
