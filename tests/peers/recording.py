@@ -47,7 +47,8 @@ class Recording:
     messages: list[Recorded] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    sessions: int = 0
+    sessions: int = 0  # that ever were
+    open: int = 0
     users: dict[str, str] = field(default_factory=dict)
     bearers: set[str] | None = None  # tokens that XOAUTH2 takes; None: it is not offered
     before_dot: Callable[[], Awaitable[None]] | None = None  # waited for behind each message
@@ -278,8 +279,10 @@ class RecordingServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = _Session(self.book, reader, writer, None if self._implicit else self._tls)
+        self.book.open += 1
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await session.run()
         finally:
+            self.book.open -= 1
             writer.transport.abort()

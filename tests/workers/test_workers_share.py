@@ -15,7 +15,7 @@ import pytest
 
 from peers.http_client import SEND, Client
 from peers.process import listens, wait_until
-from peers.recording import Recording, RecordingServer
+from peers.recording import Recording
 from peers.relay import SENDER, Relay, mail, submit
 from workers.crew_of import AT_ONCE, SEVERAL, TURNS, accepted_by, at_once, wait_for_all, workers_of
 
@@ -86,17 +86,14 @@ def test_the_daily_cap_is_exact_over_both(
 
 
 def most_connections(
-    make_relay: Callable[..., Relay],
-    recording_server: RecordingServer,
-    wanted: int,
-    sabotage: str = "",
+    make_relay: Callable[..., Relay], book: Recording, wanted: int, sabotage: str = ""
 ) -> int:
     """How many an upstream that allows three saw at once, under load on both workers. It takes
     nothing before so many as are `wanted` have come, or have not for long."""
-    book, most = recording_server.book, [0]
+    most = [0]
 
     def greeting(_: str) -> str:
-        most[0] = max(most[0], len(recording_server._tasks))
+        most[0] = max(most[0], book.open)
         return "220 recording.test ESMTP"
 
     async def others_came() -> None:
@@ -118,16 +115,16 @@ def most_connections(
 
 
 def test_the_connection_limit_holds_over_both(
-    make_relay: Callable[..., Relay], recording_server: RecordingServer
+    make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
-    assert most_connections(make_relay, recording_server, wanted=3) == 3
+    assert most_connections(make_relay, recording, wanted=3) == 3
 
 
 @pytest.mark.slow
 def test_control_without_one_owner_the_limit_does_not_hold(
-    make_relay: Callable[..., Relay], recording_server: RecordingServer
+    make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
-    assert most_connections(make_relay, recording_server, wanted=4, sabotage="unowned") > 3
+    assert most_connections(make_relay, recording, wanted=4, sabotage="unowned") > 3
 
 
 @pytest.mark.slow
