@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import re
 import smtplib
 from collections.abc import Iterator
@@ -128,7 +129,13 @@ def test_every_effect_of_an_accept_fails_once(
         most = 12 if lines == LARGE and error == errno.EIO else MOST
         at = next((at for at in range(most) if not failing.accept(at, lines, error)), most)
         assert at > 8, "an accept has more effects"
-    assert {Kind.OPEN, Kind.WRITE, Kind.SYNC, Kind.RENAME} <= failing.kinds
+    wanted = {Kind.OPEN, Kind.WRITE, Kind.SYNC, Kind.RENAME}
+    # A large body comes in now more, now fewer reads: one of its steps may have been passed over.
+    for at in itertools.islice(itertools.cycle(range(12)), 120):
+        if wanted <= failing.kinds:
+            break
+        failing.accept(at, LARGE, error)
+    assert wanted <= failing.kinds
     if error == errno.EIO:
         assert failing.stops > 3
     assert failing.lost(recording) == set()
