@@ -340,8 +340,9 @@ def make_upstream(port: int, limits: Limits | None = None, **changes: object) ->
     return msgspec.structs.replace(plain, **changes)
 
 
-async def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Until the condition holds; fails when it does not, on the slowest of machines."""
+async def until(true: Callable[..., bool], *given: object, seconds: float = 60.0) -> None:
+    """Until the condition holds of what is given; fails when it does not, on the slowest of
+    machines."""
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event
+        while not true(*given):  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.002)

@@ -285,7 +285,7 @@ def test_bytes_while_idle_close_the_connection_and_the_next_message_is_sent(
             store.attach(dispatcher)
             await dispatcher.start()
             for count, octets in enumerate((b"421 going\r\n", b"250 ok\r\n", b"\x00"), 1):
-                await until(lambda count=count: len(store.records) == count)  # type: ignore[misc]
+                await until(lambda count: len(store.records) == count, count)
                 server.speak_while_idle(octets)
                 await until(lambda: server.open == 0)
                 parcel = store.put()

@@ -38,7 +38,7 @@ def test_a_refused_login_pauses_and_one_login_at_a_time_probes(tmp_path: Path) -
                 await asyncio.sleep(0.03)
                 assert server.connections == before
                 held.later(1)
-                await until(lambda n=before: server.connections == n + 1)  # type: ignore[misc]
+                await until(lambda n: server.connections == n + 1, before)
                 await asyncio.sleep(0.03)
                 waits.append(server.connections - before)
             assert waits == [1] * 5
@@ -178,7 +178,7 @@ def test_after_later_trouble_one_message_an_hour_and_nothing_else(tmp_path: Path
                 await asyncio.sleep(0.03)
                 assert len(held.store.records) == hours - 1
                 held.later(1)
-                await until(lambda n=hours: len(held.store.records) == n)  # type: ignore[misc]
+                await until(lambda n: len(held.store.records) == n, hours)
                 await asyncio.sleep(0.03)
                 assert len(held.store.records) == hours
             server.replies = {}
@@ -423,11 +423,9 @@ def test_a_quiet_upstream_is_logged_in_to_once_a_day(tmp_path: Path) -> None:
             assert server.connections == 0
             for day in (1, 2):
                 held.later(DAY_MS)
-                await until(lambda n=day: server.connections == n)  # type: ignore[misc]
+                await until(lambda n: server.connections == n, day)
                 seen = held.clock.ms
-                await until(
-                    lambda at=seen: held.store.settings[1].health.last_success_ms == at  # type: ignore[misc]
-                )
+                await until(lambda at: held.store.settings[1].health.last_success_ms == at, seen)
                 await until(lambda: server.open == 0)
                 held.later(MINUTE_MS)
                 await asyncio.sleep(0.03)
@@ -450,7 +448,7 @@ def test_what_works_is_known_to_the_minute(tmp_path: Path) -> None:
                 held.later(wait)
                 parcel = held.store.put()
                 held.dispatcher.stirred()
-                await until(lambda p=parcel: held.store.states[p.id][1] is S)  # type: ignore[misc]
+                await until(lambda p: held.store.states[p.id][1] is S, parcel)
                 seen.append(held.store.settings[1].health.last_success_ms)
             assert seen[0] == seen[1] < seen[2] == held.clock.ms
             assert held.store.events == []
@@ -481,7 +479,7 @@ def test_the_whole_schedule_of_a_message_that_is_always_put_off(tmp_path: Path) 
             parcel = held.store.put()
             await held.dispatcher.start()
             for tries in range(1, 100):
-                await until(lambda n=tries: len(held.store.records) == n)  # type: ignore[misc]
+                await until(lambda n: len(held.store.records) == n, tries)
                 await asyncio.sleep(0)
                 if held.store.states[parcel.id][1] is not Q:
                     break
@@ -515,7 +513,7 @@ def test_uncertain_three_times_is_the_end(tmp_path: Path) -> None:
             await held.dispatcher.start()
             waits = []
             for tries in (1, 2, 3):
-                await until(lambda n=tries: len(held.store.records) == n)  # type: ignore[misc]
+                await until(lambda n: len(held.store.records) == n, tries)
                 await asyncio.sleep(0)
                 if tries < 3:
                     waits.append(held.store.waiting[parcel.id].due_ms - held.clock.ms)

@@ -49,7 +49,7 @@ def test_no_outcome_is_given_to_the_wrong_message(runner: object, tmp_path: Path
                 )
                 wanted[parcel.id] = ([kinds[name] for name in picked], index)
             await held.dispatcher.start()
-            await until(lambda: len(held.store.records) == 2_000, 240.0)
+            await until(lambda: len(held.store.records) == 2_000, seconds=240.0)
             for parcel_id, (states, _) in wanted.items():
                 assert list(held.store.states[parcel_id].values()) == states
             arrived = sorted(int(got.data.split()[-1]) for got in server.got)
@@ -98,7 +98,7 @@ def test_twenty_thousand_outcomes_are_each_their_messages(tmp_path: Path) -> Non
                 wanted[parcel.id] = index, people
                 if index % 100 == 99:  # in bursts, so that connections are idle in between
                     held.dispatcher.stirred()
-                    await until(lambda n=index: len(held.store.records) > n)  # type: ignore[misc]
+                    await until(lambda n: len(held.store.records) > n, index)
                     server.speak_while_idle(chance.choice(STRAY))
                     await asyncio.sleep(0.005)
             sent = 0
@@ -218,11 +218,11 @@ def test_an_account_with_a_backlog_lets_others_go_in_turn(tmp_path: Path) -> Non
                     held.store.hand_over(held.dispatcher, mine)
                 else:
                     held.dispatcher.stirred()
-                    await until(lambda mine=mine: mine.id in held.store.claimed)  # type: ignore[misc]
+                    await until(lambda mine: mine.id in held.store.claimed, mine)
                 while f"RCPT TO:<{address}>" not in server.commands:
                     turns.release()  # one has gone, the next of that connection is begun
                     dots += 1
-                    await until(lambda dots=dots: server.commands.count(".") == dots)  # type: ignore[misc]
+                    await until(lambda dots: server.commands.count(".") == dots, dots)
                 theirs = server.commands[said : server.commands.index(f"RCPT TO:<{address}>")]
                 assert theirs.count("RCPT TO:<ann@example.org>") <= 1
             for _ in range(300):

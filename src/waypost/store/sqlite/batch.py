@@ -284,7 +284,7 @@ def one_by_one(
         try:
             goes_on = do(own, thing)
             own.flush()
-        except Exception as error:  # what is not this thing's own goes on
+        except Exception as error:  # raised again, unless it is this thing's own
             if not (batch.db.in_transaction and of_what_is_written(error)):
                 raise  # the store is in trouble, not this thing
             batch.db.execute("ROLLBACK TO apart")
