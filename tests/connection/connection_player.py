@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from peers.loop import ErrandLoop
 from waypost.clock import SystemClock
 
 T = TypeVar("T")
@@ -31,13 +32,12 @@ SILENT, CLOSE, RESET = "(silent)", "(close)", "(reset)"
 GLANCE_S = 0.05  # of real time; what both ends in one loop say to each other is there before
 
 
-class HastyLoop(asyncio.SelectorEventLoop):
+class HastyLoop(ErrandLoop):
     """A loop in which time passes at once while nobody says or does anything: what waits for a
     minute on somebody silent waits for a glance, and what works may take as long as it needs."""
 
     def __init__(self) -> None:
         self._passed_s = 0.0
-        self._errands = 0
         super().__init__()
         # The loop asks its selector to wait: there time is let pass.
         selector: Any = self.__dict__["_selector"]
@@ -54,17 +54,6 @@ class HastyLoop(asyncio.SelectorEventLoop):
         if not events and not self._errands:
             self._passed_s += timeout
         return events
-
-    def run_in_executor(  # type: ignore[override]  # the stub's type variables add nothing here
-        self, executor: Any, func: Any, *args: Any
-    ) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
-        self._errands += 1
-        future.add_done_callback(self._errand_done)
-        return future
-
-    def _errand_done(self, _: object) -> None:
-        self._errands -= 1
 
 
 class LoopClock(SystemClock):

@@ -12,12 +12,13 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from peers.loop import ErrandLoop
 from store.house import NOW_MS, StandingClock
 
 GLANCE_S = 0.05  # of real time, at threads that work
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(ErrandLoop):
     """`busy`: whether threads work for somebody who waits. `server`: who answers at a port, made
     anew for each connection; it may raise OSError."""
 
@@ -26,7 +27,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.busy: Callable[[], bool] = bool
         self.server: Callable[[int, Line], Server]
         self._passed_s = 0.0
-        self._errands = 0
         self._ports: dict[int, int] = {}
         # The loop asks its selector to wait: there time is let pass.
         selector: Any = self.__dict__["_selector"]
@@ -46,17 +46,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return self._really(None)
         self._passed_s += timeout
         return []
-
-    def run_in_executor(  # type: ignore[override]  # the stub's type variables add nothing here
-        self, executor: Any, func: Any, *args: Any
-    ) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
-        self._errands += 1
-        future.add_done_callback(self._errand_done)
-        return future
-
-    def _errand_done(self, _: object) -> None:
-        self._errands -= 1
 
     async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
