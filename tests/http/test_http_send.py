@@ -263,6 +263,29 @@ def test_the_body_by_one_byte(client: Client, house: Relay, account: str) -> Non
     assert house.credits(account) == 999
 
 
+def test_the_type_of_a_file_that_has_none(shared: Client, book: Recording) -> None:
+    octets = "application/octet-stream"
+    kinds = {
+        "a.pdf": "application/pdf",
+        "a.b.TXT": "text/plain",
+        "C:\\a.png": "image/png",
+        "a": octets,
+        "a.eml": octets,  # message/rfc822 and multipart are never base64 (RFC 2046 5)
+        "a.mht": octets,
+        "a.tar.gz": octets,  # what is in it is a tar, it is not
+        "data:text/html,a": octets,
+        "data:multipart/mixed,a": octets,
+        "data:\xe9/x,a.csv": "text/csv",
+    }
+    files = [{"filename": name, "content": "eA=="} for name in kinds]
+    assert shared.send(attachments=files).status == 200
+    read = email.message_from_bytes(book.messages[-1].octets, policy=email.policy.default)
+    parts = list(read.iter_attachments())
+    found = {part.get_filename(): part.get_content_type() for part in parts}
+    assert found == kinds
+    assert all(part.get_payload(decode=True) == b"x" for part in parts)
+
+
 def test_eleven_attachments(client: Client, book: Recording) -> None:
     refused(client.send(attachments=[one(1)] * 11), 400, "INVALID_REQUEST", "attachments")
     assert client.send(attachments=[one(1)] * 10).status == 200

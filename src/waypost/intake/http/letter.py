@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from posixpath import splitext
 
 import msgspec
 
@@ -44,6 +45,8 @@ _OWNED = frozenset(
 )
 _OWNED_PREFIXES = ("content-", "resent-", "x-waypost-", "arc-")
 _TYPES_LENGTH = 255
+_NOT_BASE64 = ("multipart/", "message/")  # RFC 2046 5.1 and 5.2.1; attachments are base64
+_UNKNOWN_TYPE = "application/octet-stream"
 
 
 class File(msgspec.Struct):
@@ -242,19 +245,29 @@ def _file(found: Attachment, number: int) -> File:
 def _content_type(found: Attachment, place: str) -> str:
     given = found.content_type
     if not given:
-        return mimetypes.MimeTypes().guess_type(found.filename)[0] or "application/octet-stream"
+        return _guessed(found.filename)
     _no_control(given, "attachments", f"{place}.contentType")
     if len(given) > _TYPES_LENGTH or not _TYPE.fullmatch(given):
         raise wrong(
             f"{place}.contentType is no media type: write one such as application/pdf",
             "attachments",
         )
-    if given.lower().startswith(("multipart/", "message/")):
-        raise wrong(  # RFC 2046 5.1 and 5.2.1: these may not be base64, as attachments are
+    if given.lower().startswith(_NOT_BASE64):
+        raise wrong(
             f"{place}.contentType cannot be a message or a multipart: use application/octet-stream",
             "attachments",
         )
     return given
+
+
+def _guessed(filename: str) -> str:
+    """The media type that a file of this name has; of one that is packed, that of any octets.
+
+    Only its ending is asked for: the whole is taken for a URL there, and believed if that is
+    `data:type,`.
+    """
+    kind, packed = mimetypes.MimeTypes().guess_type(f"file{splitext(filename)[1]}")
+    return kind if kind and not packed and not kind.startswith(_NOT_BASE64) else _UNKNOWN_TYPE
 
 
 def _no_control(text: str, field: str, place: str) -> None:
