@@ -9,8 +9,9 @@ import pytest
 
 from waypost.core import ident
 from waypost.core.errors import NotFound, UsageError, WrongState
-from waypost.desk import accounts, keys, logs, office, queue, upstreams
+from waypost.desk import accounts, keys, logs, office, queue, senders, upstreams
 from waypost.desk.office import Desk
+from waypost.desk.view import waiting
 
 FROM = "noreply@example.com"
 
@@ -217,6 +218,33 @@ def test_retry_of_an_upstream_or_of_all(desk: Desk, mail: Any) -> None:
     assert mail.sql("SELECT DISTINCT due FROM queue WHERE claim = 0") == [(mail.clock.ms,)]
     with pytest.raises(NotFound):
         queue.retry_all(desk, upstream="none")
+
+
+def test_retry_of_all_leaves_what_is_to_be_sent_later(desk: Desk, mail: Any) -> None:
+    """Its client said when: after an outage everybody's planned mail would go out at once."""
+    later, tried, planned = (mail.accept("acme", FROM) for _ in range(3))
+    until = mail.clock.ms + 5 * 86_400_000
+    for number in (later, planned):
+        mail.sql("UPDATE message SET hold_until = ? WHERE id = ?", (until, number))
+        mail.sql("UPDATE queue SET due = ? WHERE message_id = ?", (until, number))
+    # Who names it wants it now.
+    assert queue.retry(desk, ident.show(planned)).next_at == "2026-09-21T14:13:20.000Z"
+    assert queue.retry_all(desk).messages == 1
+    assert queue.retry_all(desk, upstream="main").messages == 0
+    now = mail.clock.ms
+    dues = [(later, until), (tried, now), (planned, now)]
+    assert mail.sql("SELECT message_id, due FROM queue ORDER BY message_id") == dues
+
+
+def test_an_account_sees_its_queue_behind_any_number_of_others(desk: Desk, mail: Any) -> None:
+    accounts.create(desk, "last", credits=5)
+    for number in range(60):
+        address = f"s{number}@example.com"
+        senders.add(desk, address, upstream="main", everyone=True)
+        mail.accept("acme" if number < 59 else "last", address)
+    (line,) = waiting.show(desk, account="last").lines
+    assert (line.upstream, line.queued) == ("main", 1)
+    assert waiting.show(desk, account=None).more
 
 
 def test_cancel_refunds_once_and_never_touches_the_wire(desk: Desk, mail: Any) -> None:

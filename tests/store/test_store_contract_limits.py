@@ -363,6 +363,29 @@ def test_what_goes_through_another_upstream_is_under_its_cap(tmp_path: Path) -> 
     run(tmp_path / "data", story)
 
 
+def test_what_was_claimed_when_its_sender_moved_is_under_the_new_cap(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        house.change(
+            "INSERT INTO upstream (id, name, host, port, encryption, connections, per_connection,"
+            " per_minute, recipients, created_at, daily_cap)"
+            " VALUES (2, 'second', 'mx.example', 587, 'starttls', 20, 0, 0, 100, 0, 2)"
+        )
+        for _ in range(4):
+            await house.first.commit(house.acceptance())
+        found = await house.first.claim(Lane(1, 1, 0), house.clock.ms, 3)
+        db = connect(house.data)
+        with transaction(db):
+            rows.anew(Look(db), 1, house.clock.ms)
+        db.close()
+        house.change("UPDATE sender SET upstream_id = 2 WHERE id = 1")
+        for parcel in found:
+            await house.first.release(parcel, parcel.due_ms, "")
+        assert len(await house.first.claim(Lane(1, 1, 0), house.clock.ms, 9)) == 2
+        assert house.one("SELECT used FROM place WHERE scope = 'u' AND scope_id = 2") == 2
+
+    run(tmp_path / "data", story)
+
+
 def test_nothing_smaller_overtakes_what_has_no_room(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         for count in (2, 3, 1):

@@ -92,6 +92,8 @@ def anew(look: Look, sender_id: int, now_ms: int) -> None:
         " WHERE claim = 0 AND sender_id = ?",
         (now_ms, sender_id),
     )
+    # What a worker has claimed goes on where it is, or comes back and goes where all goes.
+    look.run("UPDATE queue SET day = 0 WHERE claim <> 0 AND sender_id = ?", (sender_id,))
 
 
 def try_today(look: Look, capped: int, now_ms: int) -> None:
@@ -150,16 +152,20 @@ def end_consent(look: Look, state: bytes) -> None:
 
 
 def due_now(look: Look, sender_ids: list[int], now_ms: int) -> tuple[int, int]:
-    """Unclaimed mail of these senders becomes due; (messages, recipients)."""
+    """Unclaimed mail of these senders becomes due, but what its client wants sent later; (messages,
+    recipients)."""
     marks = ",".join("?" * len(sender_ids))
     found = look.tuples(
         "SELECT count(*), ifnull(sum(m.queued), 0) FROM queue q JOIN message m"
-        f" ON m.id = q.message_id WHERE q.claim = 0 AND q.due > ? AND q.sender_id IN ({marks})",
+        " ON m.id = q.message_id WHERE q.claim = 0 AND q.due > ? AND q.due <> m.hold_until"
+        f" AND q.sender_id IN ({marks})",
         (now_ms, *sender_ids),
     )
     caps.unplan(look.connection, now_ms, f"q.sender_id IN ({marks})", sender_ids)
     look.run(
-        f"UPDATE queue SET due = ? WHERE claim = 0 AND due > ? AND sender_id IN ({marks})",
+        "UPDATE queue SET due = ? WHERE claim = 0 AND due > ?"
+        " AND due <> ifnull((SELECT hold_until FROM message WHERE id = message_id), 0)"
+        f" AND sender_id IN ({marks})",
         (now_ms, now_ms, *sender_ids),
     )
     return found[0][0], found[0][1]

@@ -14,10 +14,6 @@ _MINE = "(s.account_id = :a OR (s.account_id IS NULL AND (s.everyone OR EXISTS (
 _MINE += " sender_account x WHERE x.sender_id = s.id AND x.account_id = :a))))"
 
 
-SEEKS_MOST = 40
-"""How many senders with waiting mail are looked at."""
-
-
 class SickUpstream(msgspec.Struct, frozen=True):
     name: str
     account: str | None
@@ -162,25 +158,13 @@ def lanes(look: Look, account_id: int | None, limit: int, count_most: int) -> li
 
 
 def _waiting_senders(look: Look, account_id: int | None, limit: int) -> list[int]:
-    """The ids of senders with unclaimed mail, one look-up each."""
-    found: list[int] = []
-    last = -1
-    for _ in range(SEEKS_MOST):
-        if len(found) == limit:
-            return found
-        # The queue's key is (claim, sender, account, …): the next sender is one seek away.
-        sender = look.value(
-            "SELECT sender_id FROM queue WHERE claim = 0 AND sender_id > ?"
-            " ORDER BY sender_id LIMIT 1",
-            (last,),
-        )
-        if sender is None:
-            return found
-        last = sender
-        own = account_id is None or look.value(
-            "SELECT 1 FROM queue WHERE claim = 0 AND sender_id = ? AND account_id = ? LIMIT 1",
-            (sender, account_id),
-        )
-        if own:
-            found.append(sender)
-    return found
+    """The ids of senders with unclaimed mail: a look-up a sender, whatever waits, until enough are
+    found. Not along the queue: there an account may be behind any number of others."""
+    mine = "" if account_id is None else " AND q.account_id = ?"
+    values: tuple[Value, ...] = () if account_id is None else (account_id,)
+    found = look.tuples(
+        "SELECT s.id FROM sender s WHERE EXISTS (SELECT 1 FROM queue q WHERE q.claim = 0"
+        f" AND q.sender_id = s.id{mine}) ORDER BY s.id LIMIT ?",
+        (*values, limit),
+    )
+    return [row[0] for row in found]
