@@ -4,6 +4,7 @@ adds up.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from waypost.core import ident
-from waypost.core.errors import Secret, WrongState
+from waypost.core.errors import Secret, StoreAway, WrongState
 from waypost.desk import accounts, logs, office, queue, upstreams
 from waypost.desk.office import DAY_MS, Desk
 from waypost.store.keep.upkeep import Keep, Upkeep
@@ -108,6 +109,67 @@ def test_restore_refuses_what_it_could_hurt(desk: Desk, mail: Any, tmp_path: Pat
     with pytest.raises(WrongState, match="not whole"):
         office.restore(tmp_path / "copy", tmp_path / "back", tmp_path / "back" / "k")
     assert not (tmp_path / "back" / "waypost.db").exists()
+
+
+@pytest.mark.parametrize("left", ["waypost.db-wal", "waypost.db-journal"])
+def test_restore_refuses_the_log_of_another_store(
+    desk: Desk, mail: Any, tmp_path: Path, left: str
+) -> None:
+    """SQLite would write what it holds into the rows that were brought back."""
+    office.backup(desk, tmp_path / "copy")
+    back = elsewhere(desk, tmp_path / "back")
+    back.data.mkdir()
+    (back.data / left).write_bytes(b"pages of another store")
+    with pytest.raises(WrongState, match=left):
+        office.restore(tmp_path / "copy", back.data, back.key_file)
+    assert not (back.data / "waypost.db").exists()
+    (back.data / left).unlink()
+    office.restore(tmp_path / "copy", back.data, back.key_file)
+    assert office.audit(back).ok
+
+
+def test_no_relay_starts_where_a_backup_comes_back(
+    desk: Desk, mail: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail.accept("acme", FROM, spool=b"large" * 100)
+    office.backup(desk, tmp_path / "copy")
+    copied = shutil.copyfile
+    met = []
+
+    def copy(source: Path, target: Path) -> None:
+        with pytest.raises(StoreAway, match="running"):
+            hold_serve(tmp_path / "back")
+        met.append(target.name)
+        copied(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    office.restore(tmp_path / "copy", tmp_path / "back", tmp_path / "back" / "k")
+    assert "waypost.restoring" in met
+    hold_serve(tmp_path / "back").close()
+
+
+def test_keys_that_are_there_already_are_left_alone(desk: Desk, mail: Any, tmp_path: Path) -> None:
+    """The file may be another user's, and a full disk must not take it."""
+    office.backup(desk, tmp_path / "copy")
+    key_file = tmp_path / "etc" / "keys"
+    key_file.parent.mkdir()
+    key_file.write_text("the ring")
+    key_file.chmod(0o640)
+    before = key_file.stat()
+    office.restore(tmp_path / "copy", tmp_path / "back", key_file)
+    assert key_file.stat() == before
+
+
+def test_backups_in_the_data_directory_are_left_alone(desk: Desk, mail: Any) -> None:
+    """Whatever they are called; the links of a backup that was killed go."""
+    killed = desk.data / "backup.999999999.ab_cd3f8"
+    killed.mkdir()
+    kept = [desk.data / f"backup.{name}" for name in ("2026-11-21", "999999999", "1.old")]
+    for folder in kept:
+        office.backup(desk, folder)
+    office.backup(desk, desk.data / "last")
+    assert all((folder / "waypost-backup.json").exists() for folder in kept)
+    assert not killed.exists()
 
 
 def test_a_manifest_cannot_name_files_outside(desk: Desk, mail: Any, tmp_path: Path) -> None:

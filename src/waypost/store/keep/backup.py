@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ import msgspec
 
 from waypost.core import ident
 from waypost.core.errors import StoreAway, WrongState
-from waypost.store.connect import Paths, connect, transaction, trouble
-from waypost.store.locks import held
+from waypost.store.connect import Paths, connect, make_folder, transaction, trouble
+from waypost.store.locks import Lock, take
 from waypost.store.migrate import refuse_newer, version
 
 WHOLE = "waypost-backup.json"
@@ -33,6 +34,11 @@ BUSY_WAIT_MS = 30_000
 VERSION_AT = (60, 4)  # where a whole database file keeps it: sqlite.org/fileformat2.html 1.3
 LINKS = "backup."
 """How the folder begins that holds on to spool files while they are copied."""
+LEFT = re.compile(r"backup\.(\d+)\.[a-z0-9_]{8}")
+"""Such a folder, whole: of that process, with what `mkdtemp` adds. Not a backup that somebody keeps
+in the data directory."""
+LOGS = ("-wal", "-journal")
+"""What SQLite keeps beside a database, and would write into another one of that name."""
 
 
 class Copied(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ def backup(data: Path, key_file: Path, target: Path) -> Copied:
     with contextlib.closing(connect(data, wait_ms=BUSY_WAIT_MS)) as db:
         refuse_newer(version(db))
     with _plainly(target):
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(target)
         if any(target.iterdir()):
             raise WrongState(f"{target} is not empty: a backup needs a directory of its own")
         (target / "spool").mkdir(mode=0o700)
@@ -87,33 +93,47 @@ def restore(source: Path, data: Path, key_file: Path) -> Copied:
     paths = Paths(data)
     manifest = _read(source)
     refuse_newer(_version(source / DATABASE))
-    if paths.database.exists():
-        raise WrongState(f"there is a store in {data} already: move it away first")
-    if held(paths.lock("serve")):
-        raise WrongState(f"a relay is running on {data}: stop it first")
-    if (
-        key_file.exists()
-        and (source / KEYS).exists()
-        and _digest(key_file) != _digest(source / KEYS)
-    ):
+    _refuse_there(paths)
+    keys_there = key_file.exists()
+    if keys_there and KEYS in manifest.files and _digest(key_file) != manifest.files[KEYS]:
         raise WrongState(f"{key_file} holds other sealing keys already: move it away first")
     with _plainly(data):
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("spool", "incoming"):
-            (data / name).mkdir(mode=0o700, exist_ok=True)
-        for name in sorted(manifest.files):
-            if name == KEYS:
-                _copy(source / name, key_file)
-            elif name != DATABASE:
-                _copy(source / name, data / name)
-        for folder in (data / "spool", key_file.parent, data):
-            _sync(folder)
-        # The rows come last, at once: before that there is no store, only files without rows.
-        half = paths.database.with_suffix(".restoring")
-        _copy(source / DATABASE, half)
-        half.rename(paths.database)
-        _sync(data)
+        make_folder(data)
+        with contextlib.closing(_alone(paths)):
+            _refuse_there(paths)
+            for folder in (paths.spool, paths.incoming):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            for name in sorted(manifest.files):
+                if name == KEYS:
+                    if not keys_there:
+                        _copy(source / name, key_file)
+                elif name != DATABASE:
+                    _copy(source / name, data / name)
+            for folder in (paths.spool, key_file.parent, data):
+                _sync(folder)
+            # The rows come last, at once: before that there is no store, only files without rows.
+            half = paths.database.with_suffix(".restoring")
+            _copy(source / DATABASE, half)
+            half.rename(paths.database)
+            _sync(data)
     return Copied(manifest.messages, manifest.spool_files, manifest.octets)
+
+
+def _refuse_there(paths: Paths) -> None:
+    for file in (paths.database, *(Path(f"{paths.database}{end}") for end in LOGS)):
+        if file.exists():
+            raise WrongState(
+                f"there is a store in {paths.data} already: move it away first,"
+                f" {file.name} with all that lies beside it"
+            )
+
+
+def _alone(paths: Paths) -> Lock:
+    """No relay runs on this directory, and none starts while it is being filled."""
+    lock = take(paths.lock("serve"))
+    if lock is None:
+        raise WrongState(f"a relay is running on {paths.data}: stop it first")
+    return lock
 
 
 @contextlib.contextmanager
@@ -124,7 +144,8 @@ def _instant(data: Path) -> Iterator[tuple[apsw.Connection, Path]]:
     every file that a row names is there: they are linked then, and the snapshot begins then.
     """
     for left in data.glob(f"{LINKS}*"):
-        if not _alive(left):
+        of = LEFT.fullmatch(left.name)
+        if of and not Path(f"/proc/{of[1]}").exists():
             shutil.rmtree(left, ignore_errors=True)
     links = Path(tempfile.mkdtemp(prefix=f"{LINKS}{os.getpid()}.", dir=data))
     snapshot = connect(data, wait_ms=BUSY_WAIT_MS)
@@ -145,12 +166,6 @@ def _instant(data: Path) -> Iterator[tuple[apsw.Connection, Path]]:
     finally:
         snapshot.close()
         shutil.rmtree(links, ignore_errors=True)
-
-
-def _alive(folder: Path) -> bool:
-    """The process that made this folder of links still lives."""
-    number = folder.name.removeprefix(LINKS).partition(".")[0]
-    return number.isdigit() and Path(f"/proc/{number}").exists()
 
 
 def _only_named(snapshot: apsw.Connection, links: Path) -> None:
