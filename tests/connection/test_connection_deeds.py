@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -229,6 +230,17 @@ def test_the_sealing_keys_are_the_owners_alone(desk: Desk, trying: Trial) -> Non
     finally:
         os.umask(before)
     assert PASSWORD.encode() not in desk.key_file.read_bytes()
+
+
+def test_rotations_at_once_lose_no_key(desk: Desk, trying: Trial) -> None:
+    """Nor what was sealed with it: each adds one to the ring that the other left."""
+    trial.add(desk, msgspec.structs.replace(trying, test=False), "up", fields(587))
+    with ThreadPoolExecutor(8) as threads:
+        done = list(threads.map(lambda _: secrets.rotate(desk), range(8)))
+    assert max(each.keys for each in done) == 9
+    clean = msgspec.structs.replace(desk, sealer=FileSealer(desk.key_file, desk.clock))
+    assert upstreams.load(clean, "up").password == Secret(PASSWORD)
+    assert {file.name for file in desk.key_file.parent.glob("*keys*")} == {desk.key_file.name}
 
 
 def test_tests_have_a_bound_by_owner(desk: Desk, clock: MovedClock) -> None:

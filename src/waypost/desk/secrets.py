@@ -16,8 +16,11 @@ from waypost.desk.access import factor
 from waypost.desk.connection import kept
 from waypost.desk.office import Desk
 from waypost.desk.views import View
+from waypost.store.connect import Paths
+from waypost.store.locks import hold
 from waypost.upstream.seal import Chance, KeyRing, Sealer
 
+PATIENCE_S = 10.0  # for another one that rotates at the same time
 _OCTETS = "".join(map(chr, range(256)))
 
 
@@ -68,15 +71,20 @@ def rotate(desk: Desk) -> SecretsView:
     """A new key for the ring, and every kept secret sealed with it.
 
     The key is in the file before anything is sealed with it. The old keys stay: what another
-    process sealed a moment ago, and older copies of the store, still open.
+    process sealed a moment ago, and older copies of the store, still open. Two that rotate at once
+    take turns: of two rings with the same newest number one would be lost, with what it sealed.
     """
     key_file = desk.key_file
     with desk.reading():
         pass  # where the store cannot be used no key is made
-    if key_file.exists():
-        _write(key_file, read(key_file).rotated(chance(desk.clock)), replace=True)
-    else:
-        _write(key_file, KeyRing.first(chance(desk.clock)), replace=False)
+    lock = hold(Paths(desk.data).lock("secrets"), f"the ring of keys at {key_file}", PATIENCE_S)
+    try:
+        if key_file.exists():
+            _write(key_file, read(key_file).rotated(chance(desk.clock)), replace=True)
+        else:
+            _write(key_file, KeyRing.first(chance(desk.clock)), replace=False)
+    finally:
+        lock.close()
     sealer = FileSealer(key_file, desk.clock)
     resealed = kept.reseal(desk, sealer) + factor.reseal(desk, sealer)
     ring = read(key_file)
