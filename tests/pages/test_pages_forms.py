@@ -133,6 +133,14 @@ def test_cookies_that_are_none(text: str) -> None:
     assert isinstance(guard.cookies_of(text), dict)
 
 
+@pytest.mark.parametrize(
+    "other", ['a={"b":1}', "a b=c", "a=b c", "é=1", "[a]=1", "a", '"', "a==", ""]
+)
+def test_cookies_of_others(other: str) -> None:
+    for header in (f"{other}; waypost=x", f"waypost=x; {other}", f"{other};waypost=x;{other}"):
+        assert guard.cookies_of(header)["waypost"] == "x"
+
+
 def test_values_in_pages() -> None:
     assert (number(1234567), number(None), number(0)) == ("1,234,567", "–", "0")
     assert (signed(5000), signed(-1)) == ("+5,000", "-1")

@@ -24,6 +24,7 @@ def cookie_line(lines: list[str], name: str) -> str:
 
 def test_a_login_and_a_logout(town: Town) -> None:
     person = town.nobody()
+    person.cookies["theme"] = '{"dark": true}'  # of another program here: cookies know no ports
     entered = person.log_in(OPERATOR, PASSWORD)
     assert (entered.status, entered.location) == (303, "/")
     line = cookie_line(entered.set_cookies, "waypost")
