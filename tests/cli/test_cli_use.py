@@ -72,8 +72,27 @@ def test_a_place_that_others_use_keeps_its_mode(waypost: Run, tmp_path: Path) ->
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
     (tmp_path / "shared" / "theirs").touch()
-    assert waypost("account", "create", "acme", "--data", "shared", "--json").json
-    assert (tmp_path / "shared").stat().st_mode & 0o7777 == 0o1777
+    (tmp_path / "home" / "folder").mkdir(parents=True)
+    (tmp_path / "home").chmod(0o755)
+    for name in ("acme", "beta"):  # the second finds our database there
+        assert waypost("account", "create", name, "--data", "shared", "--json").json
+        assert (tmp_path / "shared").stat().st_mode & 0o7777 == 0o1777
+        assert waypost("account", "create", name, "--data", "home", "--json").json
+        assert (tmp_path / "home").stat().st_mode & 0o7777 == 0o755
+
+
+def test_an_empty_place_is_not_the_working_directory(waypost: Run, tmp_path: Path) -> None:
+    for line in (
+        ("account", "list", "--data", ""),
+        ("--data", "", "account", "create", "acme"),
+        ("account", "list", "--config", ""),
+        ("backup", ""),
+        ("restore", ""),
+    ):
+        ran = waypost(*line, "--json")
+        assert ran.code == 2, line
+        assert "it is empty" in ran.err, line
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,18 @@ def _kept(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         call.data_path = value
 
 
+class Place(click.Path):
+    """A path that names something: an empty text, as of a variable that is not set, would be the
+    working directory."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("it is empty: name a path, or leave it out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _globals() -> list[click.Option]:
-    place = click.Path(path_type=Path)
+    place = Place(path_type=Path)
     return [
         click.Option(
             ["--config"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,10 +66,16 @@ def prepare(data: Path) -> None:
 
 def keep_private(paths: Paths) -> None:
     """Gives the data directory mode 0700, where it is ours and nobody else's: it is empty, or has
-    our database (not a `--data /tmp`). Raises OSError."""
+    our database and no folders but ours; not a `--data /tmp`, nor a `--data /`, whose database a
+    call before made. Raises OSError."""
     seen = paths.data.stat()
-    loose = seen.st_mode & 0o077 and seen.st_uid == os.geteuid()
-    if loose and (paths.database.exists() or not any(paths.data.iterdir())):
+    if not seen.st_mode & 0o077 or seen.st_mode & stat.S_ISVTX or seen.st_uid != os.geteuid():
+        return
+    with os.scandir(paths.data) as entries:
+        inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    folders = {name for name, is_folder in inside.items() if is_folder}
+    ours = {paths.spool.name, paths.incoming.name, "lost+found"}  # the last: of a whole disk
+    if not inside or (paths.database.name in inside and folders <= ours):
         paths.data.chmod(0o700)
 
 

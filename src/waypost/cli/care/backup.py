@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
-from waypost.cli.base import Call, Command, become_owner, no_place, pass_call
+from waypost.cli.base import Call, Command, Place, become_owner, no_place, pass_call
 from waypost.core.errors import NotFound
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Place(path_type=Path))
 @pass_call
 def backup(call: Call, directory: Path) -> None:
     """Copy everything into an empty directory, while the relay serves."""
@@ -24,7 +24,7 @@ def backup(call: Call, directory: Path) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, exists=True))
+@click.argument("directory", metavar="DIR", type=Place(path_type=Path, exists=True))
 @pass_call
 def restore(call: Call, directory: Path) -> None:
     """Bring a backup back into the data directory, which must hold nothing yet."""
