@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from waypost.desk import accounts, logs, office, senders, upstreams
 from waypost.desk.connection import kept
 from waypost.desk.connection.edits import Fields
 from waypost.desk.office import Desk
+from waypost.pages.screens.servers import senders as screen
 from waypost.store.connect import connect
 from waypost.store.directory import Loaded, load
 from waypost.store.shared import Shared
@@ -382,6 +384,26 @@ def test_an_accounts_own_sender_is_for_it_alone(desk: Desk, mail: Any) -> None:
         senders.change(desk, "a@x.org", account="acme", everyone=True)
     with pytest.raises(NotFound):
         senders.change(desk, "a@x.org", daily_cap=1)
+
+
+def test_an_account_never_binds_to_the_operators_server_on_the_page(
+    desk: Desk, mail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own one of the same name may be taken away while the page is looked at."""
+    upstreams.add(desk, "main", fields("p@acme.test"), account="acme")
+    shown = upstreams.show
+
+    def show(*args: Any, **named: Any) -> Any:
+        view = shown(*args, **named)
+        upstreams.remove(desk, "main", account="acme")
+        return view
+
+    monkeypatch.setattr(upstreams, "show", show)
+    form = {"address": "ceo@bank.test", "upstream": "main"}
+    ask: Any = SimpleNamespace(account="acme", form=form, desk=desk, about=lambda _: desk)
+    with pytest.raises(NotFound):
+        screen.add(ask)
+    assert found(desk, "acme", "ceo@bank.test") is None
 
 
 def test_passwords_are_sealed_anew_in_place(desk: Desk, mail: Any) -> None:

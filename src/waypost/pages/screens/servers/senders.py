@@ -68,6 +68,7 @@ def add(ask: Ask) -> Answer:
             daily_cap=_cap(ask),
             from_name=ask.form.get("from_name", "").strip(),
             default="default" in ask.form,
+            own=ask.account is not None,  # also where its upstream is taken away at this moment
         )
     except REFUSED as wrong:
         return show(ask, status_of(wrong), sentence(wrong), ask.form)
