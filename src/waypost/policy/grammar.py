@@ -304,8 +304,8 @@ def _plain(name: list[Token]) -> str:
     out: list[str] = []
     run: list[str] = []
     end = -1
-    for token in name:
-        gap = " " if 0 <= end < token.start else ""
+    for index, token in enumerate(name):
+        gap = " " if 0 <= end < token.start and not _binds(name, index) else ""
         end = token.end
         if token.kind != "quoted":
             run.append(gap + token.text)
@@ -313,3 +313,16 @@ def _plain(name: list[Token]) -> str:
         out += (words.decode("".join(run)), gap, _unquoted(token))
         run = []
     return "".join((*out, words.decode("".join(run))))
+
+
+def _binds(name: list[Token], index: int) -> bool:
+    """Whether the gap before this token is one around the @ of what others read as an address: to
+    them `a @ b.example <x@y.example>` begins with one (RFC 5322 4.4), `Sales @ Acme` does not.
+    """
+    at = index if name[index].kind == "@" else index - 1
+    if at < 1 or name[at].kind != "@":
+        return False
+    domain = name[at + 1 : at + 4]
+    if [token.kind for token in domain] == ["atom", ".", "atom"]:
+        return True
+    return bool(domain) and domain[0].kind == "atom" and "." in domain[0].text

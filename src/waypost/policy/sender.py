@@ -20,6 +20,7 @@ from waypost.core.facts import Directory, Sender
 from waypost.core.message import Submission
 from waypost.core.reply import printable
 from waypost.core.verdict import Reason, Refusal
+from waypost.policy import words
 from waypost.policy.grammar import Mailbox, mailbox_list
 from waypost.policy.header import Fields, unfolded
 
@@ -31,7 +32,7 @@ _OTHERS = {
 _BREAK = re.compile(r'[\s<>"(),;:\\\[\]]+')
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _AT_SIGNS = str.maketrans({"\uff20": "@", "\ufe6b": "@"})  # shown like @
-_AROUND = "'`.!?*"
+_AROUND = "'`.!?*@"
 KEPT_VALUES = 256  # an application sends from few addresses
 KEPT_OCTETS = 256  # of a value; full of addresses, all that are kept come to some 6 MB
 
@@ -79,9 +80,13 @@ def foreign(text: str, address: Address) -> str:
         return ""
     for piece in _BREAK.split(text):
         bare = piece.strip(_AROUND)
-        left, at, right = bare.rpartition("@")
-        if not (at and left and right):
+        left, _, right = piece.rstrip(_AROUND).rpartition("@")
+        if not (left and right):
             continue
+        if "@" not in bare:  # signs alone: `'@acme` is no address, `*@b.example` is one
+            if "." not in right:
+                continue
+            bare = piece
         try:
             same = parse(bare).key == address.key
         except AddressError:
@@ -133,7 +138,8 @@ def _checked(raw: bytes, label: str) -> tuple[Mailbox, ...] | Refusal:
             f"The {label} field cannot be read ({error.public}): write {label}: Name <user@domain>"
         )
     for mailbox in mailboxes:
-        for shown in (mailbox.name, *mailbox.comments):
+        # Many readers decode what looks like an encoded word in quotes, too.
+        for shown in (mailbox.name, words.decode(mailbox.name), *mailbox.comments):
             if shown.isascii() and shown.isprintable() and "@" not in shown:
                 continue
             if _CONTROL.search(shown):
