@@ -363,25 +363,41 @@ def test_what_goes_through_another_upstream_is_under_its_cap(tmp_path: Path) -> 
     run(tmp_path / "data", story)
 
 
-def test_what_was_claimed_when_its_sender_moved_is_under_the_new_cap(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["waiting", "claimed", "tried"])
+def test_what_follows_its_sender_is_under_the_cap_of_the_new_upstream(
+    tmp_path: Path, how: str
+) -> None:
     async def story(house: House) -> None:
         house.change(
             "INSERT INTO upstream (id, name, host, port, encryption, connections, per_connection,"
             " per_minute, recipients, created_at, daily_cap)"
             " VALUES (2, 'second', 'mx.example', 587, 'starttls', 20, 0, 0, 100, 0, 2)"
         )
+        store, now_ms = house.first, house.clock.ms
         for _ in range(4):
-            await house.first.commit(house.acceptance())
-        found = await house.first.claim(Lane(1, 1, 0), house.clock.ms, 3)
+            await store.commit(house.acceptance())
+        found = await store.claim(Lane(1, 1, 0), now_ms, 3) if how != "waiting" else []
+        if how == "tried":
+            for parcel in found:
+                await store.record(attempt(parcel, State.QUEUED, at_ms=now_ms, next_ms=now_ms))
         db = connect(house.data)
         with transaction(db):
-            rows.anew(Look(db), 1, house.clock.ms)
+            rows.anew(Look(db), 1, now_ms)
         db.close()
-        house.change("UPDATE sender SET upstream_id = 2 WHERE id = 1")
-        for parcel in found:
-            await house.first.release(parcel, parcel.due_ms, "")
-        assert len(await house.first.claim(Lane(1, 1, 0), house.clock.ms, 9)) == 2
-        assert house.one("SELECT used FROM place WHERE scope = 'u' AND scope_id = 2") == 2
+        house.change("UPDATE sender SET upstream_id = 2, daily_cap = 7 WHERE id = 1")
+        if how == "claimed":
+            for parcel in found:
+                await store.release(parcel, parcel.due_ms, "")
+        used = "SELECT used FROM place WHERE scope = ? AND day = ? ORDER BY scope_id DESC"
+        assert len(await store.claim(Lane(1, 1, 0), now_ms, 9)) == 2
+        assert house.one(used, "u", TODAY) == 2
+        # Of the sender each is counted once a day; what was claimed may have gone out meanwhile.
+        assert house.one(used, "s", TODAY) == (5 if how == "claimed" else 2)
+        # What waits for the cap does not come nearer to its end by that.
+        held = house.one("SELECT max(held) FROM queue WHERE claim = 0")
+        assert held == (MIDNIGHT_MS - now_ms if how == "tried" else 0)
+        house.clock.ms = MIDNIGHT_MS
+        assert len(await store.claim(Lane(1, 1, 0), MIDNIGHT_MS, 9)) == 2
 
     run(tmp_path / "data", story)
 

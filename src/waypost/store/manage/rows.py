@@ -82,11 +82,13 @@ def release_senders(look: Look, upstream_id: int) -> None:
 
 
 def anew(look: Look, sender_id: int, now_ms: int) -> None:
-    """The sender's waiting mail takes its places under the caps when it is put on the wire.
+    """The sender's waiting mail, tried before or not, takes its places under the caps when it is
+    put on the wire.
 
     To be called while the sender is bound to the upstream that it was.
     """
     caps.unplan(look.connection, now_ms, "q.sender_id = ?", (sender_id,))
+    caps.give_back(look.connection, now_ms, sender_id)
     look.run(
         "UPDATE queue SET day = 0, capped = 0, due = iif(capped <> 0, ?, due)"
         " WHERE claim = 0 AND sender_id = ?",

@@ -23,6 +23,10 @@ SELECT_PLANNED = (
     " JOIN message m ON m.id = q.message_id JOIN sender s ON s.id = q.sender_id"
     " WHERE q.claim = 0 AND q.capped <> 0 AND q.due / 86400000 > ? / 86400000"
 )
+SELECT_TAKEN = (
+    "SELECT ifnull(sum(m.queued), 0) FROM queue q JOIN message m ON m.id = q.message_id"
+    " WHERE q.claim = 0 AND q.sender_id = ? AND q.day = ?"
+)
 BY_DAY = "GROUP BY 1, 2, 3"
 UNPLAN = "UPDATE place SET used = max(used - ?, 0) WHERE scope = ? AND scope_id = ? AND day = ?"
 SELECT_CAPPED = "SELECT 1 FROM queue WHERE capped = ? AND capped <> 0 AND account_id = ? LIMIT 1"
@@ -151,6 +155,14 @@ def unplan(
         for scope, scope_id in (("S", sender_id), ("U", upstream_id)):
             back = count if recipients is None else min(recipients, count)
             db.execute(UNPLAN, (back, scope, scope_id, day))
+
+
+def give_back(db: apsw.Connection, now_ms: int, sender_id: int) -> None:
+    """Gives back a sender's places of today that waiting mail has, before that is to take them
+    anew. Those of the upstream stay: it may have seen what was tried."""
+    day = now_ms // DAY_MS
+    count: Any = db.execute(SELECT_TAKEN, (sender_id, day)).get
+    db.execute(UNPLAN, (count, "s", sender_id, day))
 
 
 def reason_of(mark: int, caps: Caps) -> str:

@@ -42,8 +42,8 @@ CLAIM = (
     " AND account_id = ? AND due = ? AND message_id = ?"
 )
 PUT_OFF = (
-    "UPDATE queue SET due = ?, day = 0, capped = ?, reason = ? WHERE claim = 0 AND sender_id = ?"
-    " AND account_id = ? AND due = ? AND message_id = ?"
+    "UPDATE queue SET due = ?, day = 0, capped = ?, reason = ?, held = ? WHERE claim = 0"
+    " AND sender_id = ? AND account_id = ? AND due = ? AND message_id = ?"
 )
 SELECT_MESSAGE = (
     "SELECT m.from_address, m.eight_bit, b.octets, b.spool, b.spool_offset, b.spool_octets,"
@@ -202,8 +202,8 @@ class Claim:
 
     def _admit(self, batch: Batch, row: DueRow, under: caps.Caps) -> int | None:
         """The day whose place it goes out with; None where it was put off, or failed."""
-        if row.day == batch.today or row.first_try_ms:
-            return row.day
+        if row.day == batch.today or (row.first_try_ms and row.day):
+            return row.day  # tried before: it had its place then, but that of a former upstream
         found: Any = batch.db.execute(SELECT_COUNT, (row.message_id,)).fetchone()
         count = found[0] if found else 0  # a row without its message is found out in a moment
         cap = caps.too_large(under, count)
@@ -217,8 +217,9 @@ class Claim:
             caps.take(batch, under, count)
             return batch.today
         put = caps.put_off(batch, under, count, self._full, behind=False)
+        held_ms = row.held_ms + (put.due_ms - batch.now_ms if row.first_try_ms else 0)
         key = (self.lane.sender_id, self.lane.account_id, row.due_ms, row.message_id)
-        batch.db.execute(PUT_OFF, (put.due_ms, put.capped, put.reason, *key))
+        batch.db.execute(PUT_OFF, (put.due_ms, put.capped, put.reason, held_ms, *key))
         return None
 
     def _fail(self, batch: Batch, row: DueRow, code: int, text: str) -> None:
