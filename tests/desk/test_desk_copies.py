@@ -4,6 +4,8 @@ adds up.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -109,6 +111,24 @@ def test_restore_refuses_what_it_could_hurt(desk: Desk, mail: Any, tmp_path: Pat
     with pytest.raises(WrongState, match="not whole"):
         office.restore(tmp_path / "copy", tmp_path / "back", tmp_path / "back" / "k")
     assert not (tmp_path / "back" / "waypost.db").exists()
+
+
+def test_half_a_backup_is_taken_away(
+    desk: Desk, mail: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the relay's own disk it would keep the mail out, and the next backup from its place."""
+    mail.accept("acme", FROM, spool=b"large" * 100)
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(b"la")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(StoreAway, match="No space left"):
+            office.backup(desk, tmp_path / "copy")
+    assert list((tmp_path / "copy").iterdir()) == []
+    assert office.backup(desk, tmp_path / "copy").spool_files == 1
 
 
 @pytest.mark.parametrize("left", ["waypost.db-wal", "waypost.db-journal"])

@@ -71,17 +71,35 @@ def backup(data: Path, key_file: Path, target: Path) -> Copied:
         make_folder(target)
         if any(target.iterdir()):
             raise WrongState(f"{target} is not empty: a backup needs a directory of its own")
-        (target / "spool").mkdir(mode=0o700)
-        with _instant(data) as (snapshot, links):
-            _copy_rows(snapshot, target / DATABASE)
-            for file in sorted(links.iterdir()):
-                _copy(file, target / "spool" / file.name)
-        if key_file.exists():
-            _copy(key_file, target / KEYS)
-        for extra in sorted(file for name in EXTRAS for file in data.glob(name)):
-            _copy(extra, target / extra.name)
-        messages = _settled(target / DATABASE)
-        return _finish(target, messages)
+        try:
+            return _fill(data, key_file, target)
+        except BaseException:
+            # Half a backup is of no use, and on the relay's own disk it would stop the mail.
+            for made in target.iterdir():
+                _remove(made)
+            raise
+
+
+def _fill(data: Path, key_file: Path, target: Path) -> Copied:
+    (target / "spool").mkdir(mode=0o700)
+    with _instant(data) as (snapshot, links):
+        _copy_rows(snapshot, target / DATABASE)
+        for file in sorted(links.iterdir()):
+            _copy(file, target / "spool" / file.name)
+    if key_file.exists():
+        _copy(key_file, target / KEYS)
+    for extra in sorted(file for name in EXTRAS for file in data.glob(name)):
+        _copy(extra, target / extra.name)
+    messages = _settled(target / DATABASE)
+    return _finish(target, messages)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def restore(source: Path, data: Path, key_file: Path) -> Copied:
