@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from peers.need import need
+from peers.small_disk import small_disk
 from waypost.core.errors import SchemaTooNew, StoreAway, StoreBroken
 from waypost.store import migrate as migrating
 from waypost.store.connect import Paths, connect, transaction, trouble
@@ -93,6 +96,28 @@ def test_a_failed_step_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(apsw.SQLError):
         db.execute("SELECT * FROM more")
     db.close()
+
+
+def test_no_room_for_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy that was begun goes, nothing is changed, and how much is wanted is said."""
+    with small_disk(need, tmp_path / "data") as filler:
+        db = open_migrated(filler.parent, create=True)
+        db.execute("INSERT INTO meta VALUES ('large', randomblob(12000000))")
+        db.close()
+        plan = [*steps(), SECOND]
+        monkeypatch.setattr(migrating, "steps", lambda: plan)
+        room = os.statvfs(filler.parent)
+        with filler.open("wb") as out:
+            os.posix_fallocate(out.fileno(), 0, room.f_bavail * room.f_frsize - 5_000_000)
+        left = os.statvfs(filler).f_bavail
+        with pytest.raises(StoreAway, match="make 12 MiB free"):
+            open_migrated(filler.parent)
+        assert not list(filler.parent.glob("waypost.db.before*"))
+        assert os.statvfs(filler).f_bavail >= left
+        filler.unlink()
+        db = open_migrated(filler.parent)
+        assert version(db) == 9_001
+        db.close()
 
 
 def test_not_beside_a_running_relay(old: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from waypost.core.errors import SchemaTooNew, StoreAway
-from waypost.store.connect import Paths, connect, prepare, transaction, trouble
+from waypost.store.connect import PAGE_BYTES, Paths, connect, prepare, transaction, trouble
 from waypost.store.locks import WORKERS, Lock, held, hold, take
 
 PATIENCE_S = 10.0  # for another process that migrates at the same time
@@ -72,9 +72,7 @@ def _run(data: Path, db: apsw.Connection, plan: list[tuple[int, str]], serving: 
     locks = _alone(data, serving) if before else []
     try:
         if before:
-            copy = Paths(data).database.with_name(f"waypost.db.before-{plan[-1][0]:04d}")
-            copy.unlink(missing_ok=True)
-            db.execute("VACUUM INTO ?", (str(copy),)).fetchall()
+            _copy(db, Paths(data).database.with_name(f"waypost.db.before-{plan[-1][0]:04d}"))
         with transaction(db):
             for number, sql in plan:
                 if number > before:
@@ -85,6 +83,19 @@ def _run(data: Path, db: apsw.Connection, plan: list[tuple[int, str]], serving: 
     finally:
         for lock in locks:
             lock.close()
+
+
+def _copy(db: apsw.Connection, copy: Path) -> None:
+    copy.unlink(missing_ok=True)
+    try:
+        db.execute("VACUUM INTO ?", (str(copy),)).fetchall()
+    except apsw.FullError as error:
+        copy.unlink(missing_ok=True)
+        pages = db.pragma("page_count") - db.pragma("freelist_count")
+        raise StoreAway(
+            "the disk has no room for the copy of the store that is made before a newer program"
+            f" changes it: make {1 + (pages * PAGE_BYTES >> 20)} MiB free"
+        ) from error
 
 
 def _alone(data: Path, serving: bool) -> list[Lock]:
