@@ -259,6 +259,29 @@ def test_refusals_at_mail(front: Any) -> None:
     assert reasons[:3] == ["too_large_declared", "no_credits", "disk_or_memory_full"]
 
 
+def test_a_refusal_is_never_noted_as_one_of_the_message_before(front: Any) -> None:
+    raw = front.raw()
+    raw.begin("before@example.net")
+    raw.send(MESSAGE + b".\r\n")
+    assert raw.reply().startswith("250 OK")
+    assert raw.ask("MAIL FROM:<big@example.org> SIZE=31457281").startswith("552 5.3.4")
+    assert raw.ask("RCPT TO:<x@example.net>").startswith("503 5.5.1")
+    front.store.credits = 0
+    assert raw.ask("MAIL FROM:<app@example.com>").startswith("451 4.7.1")
+    front.store.credits = 100
+    assert raw.ask("DATA").startswith("503 5.5.1")
+    assert raw.ask("MAIL FROM:<app@example.com>").startswith("250")
+    assert raw.ask("RCPT TO:<good@example.net>").startswith("250")
+    assert raw.ask("RCPT TO:<bad>").startswith("550 5.1.3")
+    assert [(note.from_address, note.recipients) for note in front.store.refusals] == [
+        ("big@example.org", ()),
+        ("", ()),
+        ("app@example.com", ()),
+        ("", ()),
+        ("app@example.com", ("good@example.net", "bad")),
+    ]
+
+
 def test_the_rate_limit_ends_the_session_at_mail(make_front: Any) -> None:
     front = make_front(rate=1)
     raw = front.raw()

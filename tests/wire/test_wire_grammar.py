@@ -156,7 +156,29 @@ def test_mail(line: bytes, expected: Mail | str) -> None:
     else:
         assert len(answers) == 1
         assert answers[0].startswith(expected)
-        assert events == [Refused("MAIL", answers[0])]
+        (refused,) = events
+        assert isinstance(refused, Refused)
+        assert (refused.verb, refused.line) == ("MAIL", answers[0])
+
+
+def test_what_a_refused_command_named_is_told() -> None:
+    session = logged_in()
+    told = {
+        "MAIL FROM:<a@example.com> SIZE=99999999999": "a@example.com",
+        "MAIL FROM:<nobody>": "nobody",
+        "MAIL FROM:nobody": "nobody",
+        "MAIL FROM:<ü@example.com>": "\\xfc@example.com",
+        "MAIL FROM:<" + "a" * 700: "a" * 320,
+        "MAIL FROM": "",
+    }
+    for line, mail_from in told.items():
+        (refused,), _ = said(session, line.encode())
+        assert isinstance(refused, Refused)
+        assert (refused.mail_from, refused.rcpt_to) == (mail_from, "")
+    said(session, b"MAIL FROM:<a@example.com>")
+    (refused,), _ = said(session, b"RCPT TO:<b@-.example>")
+    assert isinstance(refused, Refused)
+    assert (refused.mail_from, refused.rcpt_to) == ("", "b@-.example")
 
 
 @pytest.mark.parametrize(

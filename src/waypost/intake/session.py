@@ -254,7 +254,7 @@ class Session(asyncio.Protocol):
 
     def _on_refused(self, event: ev.Refused) -> None:
         if event.verb in _LOGGED_VERBS:
-            self._note(_reason(event.line), event.line)
+            self._note(_reason(event.line), event.line, event.mail_from, event.rcpt_to)
 
     def _on_violation(self, event: ev.Violation) -> None:
         self._note(_reason(event.line), event.line)
@@ -351,6 +351,7 @@ class Session(asyncio.Protocol):
             receiver.discard()
             self._refuse(content)
             return
+        self._mail = None  # what is refused from here on is not of this transaction
         submission = Submission(
             channel="smtp",
             account_id=key.account_id,
@@ -415,13 +416,17 @@ class Session(asyncio.Protocol):
         line = answer.refused(refusal)
         self._note(refusal.reason, line)
         self._smtp.answer(line, end=refusal.row.ends_session)
+        if not self._smtp.transaction:
+            self._mail = None
 
-    def _note(self, reason: Reason, line: str) -> None:
+    def _note(self, reason: Reason, line: str, mail_from: str = "", rcpt_to: str = "") -> None:
         key, mail = self._key, self._mail
         who = (key.account_id, key.id) if key is not None else (None, None)
-        sender = str(mail.address) if mail is not None and mail.address is not None else ""
-        to = tuple(map(str, self._rcpts)) if mail is not None else ()
-        self._with.door.note("smtp", self.peer, who, sender, reason, line, to)
+        if mail is not None and mail.address is not None:
+            mail_from = str(mail.address)
+        to = [str(address) for address in self._rcpts] if mail is not None else []
+        to += [rcpt_to] if rcpt_to else []
+        self._with.door.note("smtp", self.peer, who, mail_from, reason, line, tuple(to))
 
     _DEEDS: ClassVar[dict[type[ev.ServerEvent], Callable[[Session, Any], None]]] = {
         ev.Hello: _on_hello,

@@ -85,10 +85,14 @@ class Quit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """The session itself refused a command with this line. `verb` is a command of SMTP, or `?`."""
+    """The session itself refused a command with this line. `verb` is a command of SMTP, or `?`;
+    `mail_from` and `rcpt_to`: what a refused MAIL or RCPT named, printable.
+    """
 
     verb: str
     line: str
+    mail_from: str = ""
+    rcpt_to: str = ""
 
 
 class Violation(msgspec.Struct, frozen=True, gc=False):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 
-from waypost.core.address import Address, parse
+from waypost.core.address import ADDRESS_OCTETS, Address, parse
 from waypost.core.errors import AddressError, NonAsciiLocalPart
+from waypost.core.reply import printable
 from waypost.wire.events import Mail, Rcpt
 
 NAME_OCTETS = 255  # RFC 5321 4.5.3.1.2
@@ -69,6 +70,13 @@ def read_rcpt(argument: str) -> Rcpt | str:
     if isinstance(address, str):
         return address
     return _UNKNOWN if rest else Rcpt(address)
+
+
+def named(argument: str) -> str:
+    """What the path of a refused MAIL or RCPT names, as a log may show it."""
+    path = argument.partition("<")[2] or argument.partition(":")[2]
+    shown = path.partition(">")[0].encode("ascii", "backslashreplace").decode()
+    return printable(shown, ADDRESS_OCTETS)
 
 
 def _address(text: str) -> Address | str | None:

@@ -239,11 +239,13 @@ class ServerSession:
             return None
         return self._violate(_REFUSALS)
 
-    def _refuse(self, verb: str, line: str, counted: bool = True) -> Refused:
+    def _refuse(
+        self, verb: str, line: str, counted: bool = True, mail_from: str = "", rcpt_to: str = ""
+    ) -> Refused:
         self._say(line)
         if counted:
             self._queued = self._counted()
-        return Refused(verb, line)
+        return Refused(verb, line, mail_from, rcpt_to)
 
     def _count_rcpt(self) -> None:
         self._rcpts += 1
@@ -361,7 +363,7 @@ class ServerSession:
     def _mail(self, argument: str, verb: str) -> ServerEvent | None:
         mail = grammar.read_mail(argument, self._limits.message_octets)
         if not isinstance(mail, Mail):
-            return self._refuse(verb, mail)
+            return self._refuse(verb, mail, mail_from=grammar.named(argument))
         self._rcpts = 0
         self._rcpts_tried = 0
         self._distinct.clear()
@@ -374,7 +376,7 @@ class ServerSession:
             return self._refuse(verb, _RCPT_LIMIT, self._rcpts_tried > RCPTS_TRIED)
         rcpt = grammar.read_rcpt(argument)
         if not isinstance(rcpt, Rcpt):
-            return self._refuse(verb, rcpt)
+            return self._refuse(verb, rcpt, rcpt_to=grammar.named(argument))
         most = self._distinct_max
         full = most is not None and len(self._distinct) >= most
         if full and rcpt.address.key not in self._distinct:
