@@ -29,6 +29,7 @@ BODY_OCTETS = 25 * 1024 * 1024  # section 8 of the contract
 HEAD_OCTETS = 65_536  # of a request's header in all; servers take 8 to 64 KB
 HEAD_S = 30.0  # for a client to finish it
 CONNECTIONS = 2_000  # of http, and of https; idle ones too: they take files from the mail
+WATCH_S = 60.0  # how often a connection is looked at: a client that has not moved is cut
 KEPT_S = 65  # idle keep-alive; longer than the 60 s of usual balancers
 STOP_S = 10  # how long requests in progress may take at a stop
 STOP_LEAST_S = 3  # the same where the rest of the relay took its time
@@ -116,15 +117,22 @@ class _QuietServer(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with bounds on the size and the time of a header, and errors in our form."""
+    """uvicorn's, with bounds on the size and the time of a header, errors in our form, and an end
+    to clients that neither read nor go on.
+    """
 
     _timer: asyncio.TimerHandle | None = None
+    _watch: asyncio.TimerHandle | None = None
     _head_octets = 0
     _unfinished_octets = 0
+    _body_to_come = False
+    _unread = 0  # octets, when it was looked at last
+    _answered: object = None  # the call that was then, though its body had not come whole
 
     # asyncio names a wider type than what it gives a stream protocol.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._watch = self.loop.call_later(WATCH_S, self._look)
         self._arm()
         if len(self.connections) > CONNECTIONS:
             text = "There are too many connections: try again in a moment"
@@ -132,6 +140,8 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._watch is not None:
+            self._watch.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -164,6 +174,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():  # else its body is still to come
+            self._body_to_come = False
             super().on_message_complete()
 
     def on_message_begin(self) -> None:
@@ -181,6 +192,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._disarm()
+        self._body_to_come = True
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -201,6 +213,20 @@ class _Protocol(HttpToolsProtocol):
         self._head_octets += octets
         if self._head_octets > HEAD_OCTETS:
             raise ValueError  # the parser makes it an error of its own: `send_400_response`
+
+    def _look(self) -> None:
+        """Cuts a client that has read nothing since the last look, of what waits for it, or that
+        was answered before it and still keeps the body back. Nobody waits for either: a connection
+        without an end takes the place of another.
+        """
+        unread = self.transport.get_write_buffer_size()
+        early = self._body_to_come and self.cycle is not None and self.cycle.response_complete
+        answered = self.cycle if early else None
+        if (unread and unread == self._unread) or (early and answered is self._answered):
+            self.transport.abort()
+            return
+        self._unread, self._answered = unread, answered
+        self._watch = self.loop.call_later(WATCH_S, self._look)
 
     def _arm(self) -> None:
         if self._timer is None:

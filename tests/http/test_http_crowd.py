@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 from litestar import get
+from litestar.response import Stream
 
 from waypost import web
 
@@ -110,3 +113,77 @@ def test_a_header_that_never_ends_is_cut(begun: bytes, monkeypatch: pytest.Monke
             await listener.close()
 
     assert asyncio.run(asyncio.wait_for(story(), 120)) == b""
+
+
+NEVER_READ = 64 << 20  # more than a kernel keeps for a client
+UNFINISHED = [
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n",  # answered 405
+    b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
+    b"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 9\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("head", UNFINISHED)
+def test_the_rest_of_a_body_that_never_comes(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call was answered: no other limit of time is for it any more."""
+    monkeypatch.setattr(web, "WATCH_S", 0.2)
+
+    @get("/", sync_to_thread=False)
+    def page() -> str:
+        return "here"
+
+    async def story() -> None:
+        bound = socket.create_server(("127.0.0.1", 0))
+        listener = web.WebListener([page], [])
+        listener.start([bound])
+        try:
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            writer.write(head)
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 ")
+            with contextlib.suppress(ConnectionResetError):
+                writer.write(b"x")
+                await reader.read()  # to its end, which the relay makes
+            writer.close()
+        finally:
+            await listener.close()
+
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
+def test_a_client_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "WATCH_S", 0.2)
+    ended = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            for _ in range(NEVER_READ >> 20):
+                yield b"x" * (1 << 20)
+        finally:
+            ended.set()
+
+    @get("/", sync_to_thread=False)
+    def page() -> Stream:
+        return Stream(pieces())
+
+    async def story() -> None:
+        bound = socket.create_server(("127.0.0.1", 0))
+        listener = web.WebListener([page], [])
+        listener.start([bound])
+        try:
+            with socket.create_connection(bound.getsockname()) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                await ended.wait()  # with the connection, or when all has been read
+                assert len(await asyncio.to_thread(drained, client)) < NEVER_READ
+        finally:
+            await listener.close()
+
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
+def drained(client: socket.socket) -> bytes:
+    """What had come."""
+    found = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := client.recv(1 << 20):
+            found += more
+    return found
