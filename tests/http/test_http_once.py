@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -98,6 +99,8 @@ def test_a_kill_between_commit_and_answer(make_relay: Any, recording: Recording)
     relay: Relay = make_relay(settings="inline_wait = 120.0")
     key = relay.furnish(recording.port)
     recording.answers["dot"] = "hang"
+    good = {"from": SENDER, "to": "ann@example.com", "text": "x"}
+    several = json.dumps([{"to": "nobody"}, good, {**good, "to": ""}]).encode()
 
     def call() -> Answer | None:
         own = Client(relay.http, key)
@@ -108,17 +111,29 @@ def test_a_kill_between_commit_and_answer(make_relay: Any, recording: Recording)
         finally:
             own.close()
 
-    with ThreadPoolExecutor(1) as pool:
-        lost = pool.submit(call)
-        wait_until(lambda: len(relay.messages()) == 1, "the commit")
+    def batch() -> Answer | None:
+        own = Client(relay.http, key)
+        try:
+            return own.call("POST", "/api/v1/email/batch", several, {"Idempotency-Key": "several"})
+        except OSError:
+            return None
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        lost = [pool.submit(call), pool.submit(batch)]
+        wait_until(lambda: len(relay.messages()) == 2, "the commits")
         relay.kill9()
-        assert lost.result() is None
+        assert [one.result() for one in lost] == [None, None]
     recording.answers.clear()
     relay.start()
     again = call()
     assert again is not None
     assert again.status in (200, 202)
     assert again.headers["idempotent-replayed"] == "true"
-    (only,) = relay.messages()
-    assert again.data["messageId"] == only["id"]
-    assert relay.credits() == 999
+    parts = batch()
+    assert parts is not None and parts.headers["idempotent-replayed"] == "true"
+    assert [part["ok"] for part in parts.data] == [False, True, False]  # each has its place
+    told = {again.data["messageId"], parts.data[1]["data"]["messageId"]}
+    assert told == {message["id"] for message in relay.messages()}
+    assert relay.credits() == 998

@@ -24,9 +24,10 @@ from waypost.intake.http import answer, once
 from waypost.intake.http.body import READ_ON_OCTETS, Body, take, too_large
 from waypost.intake.http.draft import Refused, wrong
 from waypost.intake.http.gate import Caller, Gate, header
-from waypost.intake.http.once import Again, Call, Once, Reply
+from waypost.intake.http.once import Call, Once, Reply
 from waypost.intake.http.send import Envelope, Sending
 from waypost.intake.receive import MEMORY_FULL
+from waypost.store.idempotency import Remembered
 from waypost.web import BODY_OCTETS, JSON, Failure
 
 JSON_TYPES = frozenset({"", JSON})
@@ -37,6 +38,7 @@ STARTING = "The relay is starting, try again in a moment"
 STARTING_S = "2"
 
 Work = Callable[[Caller, Body, Call | None], Awaitable[Reply]]
+Again = Callable[[Remembered, Body], Awaitable[Reply | None]]
 
 
 class Doing(msgspec.Struct, frozen=True):
@@ -142,7 +144,9 @@ async def _within(
                 return await work(caller, body, None)
             asked = body.digest(scope["raw_path"], scope["query_string"])
             call = Call(caller.account_id, digest, asked)
-            return await do.once.run(call, lambda: work(caller, body, call), again)
+            return await do.once.run(
+                call, lambda: work(caller, body, call), lambda found: again(found, body)
+            )
         finally:
             body.close()
     except ConnectionError:

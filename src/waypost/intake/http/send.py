@@ -135,7 +135,7 @@ class Sending:
         status, told = await self._sent(caller, made, call, 0)
         return Reply(status, answer.good(told))
 
-    async def again(self, found: Remembered) -> Reply | None:
+    async def again(self, found: Remembered, _body: Body) -> Reply | None:
         """What became of the message of a call whose answer was lost; None: it was refused."""
         stood = found.messages.get(0)
         if stood is None:
@@ -146,13 +146,18 @@ class Sending:
             return None
         return Reply(status, answer.good(told))
 
-    async def batch_again(self, found: Remembered) -> Reply | None:
+    async def batch_again(self, found: Remembered, body: Body) -> Reply | None:
         """The same of a batch: what has no message was not accepted."""
         if not found.messages:
             return None
+
+        def count(_room: Memory | None) -> int:
+            return len(draft.messages(draft.read(body.whole(), draft.BATCH)))
+
+        asked = await self._worked(body, count)  # the body is that of the first call
         outcomes = []
         lost = Failure(503, "UNAVAILABLE", "This message was not accepted: send it again")
-        for number in range(max(found.messages) + 1):
+        for number in range(asked):
             stood = found.messages.get(number)
             try:
                 if stood is None:
