@@ -35,6 +35,8 @@ PLACES = ("waypost.toml", "/etc/waypost/waypost.toml")
 DATA = "waypost-data"
 
 RETRY_LOW_MS = 100
+# Message ids hold 8 bits of worker; more processes than cores gain nothing.
+WORKERS_MOST = 64
 MIB_BYTES = 1 << 20
 
 
@@ -177,8 +179,7 @@ _LISTENERS = ("submission", "submissions", "http", "https", "metrics")
 _SETTINGS: dict[str, _Setting] = {
     "data": _Setting("data", values.path),
     "hostname": _Setting("hostname", values.text(rf"(?:{_NAME})?", "a host name")),
-    # Message ids hold 8 bits of worker; more processes than cores gain nothing.
-    "workers": _Setting("workers", values.whole(1, 64), "whole"),
+    "workers": _Setting("workers", values.whole(1, WORKERS_MOST), "whole"),
     "key_prefix": _Setting(
         "key_prefix",
         values.text(r"[A-Za-z0-9_.-]{0,32}", "up to 32 letters, digits, dots, - and _"),

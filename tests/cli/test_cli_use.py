@@ -132,6 +132,12 @@ def test_the_version_is_told_as_json_too(waypost: Run) -> None:
         (("account", "show", "--json"), 2, "Missing argument 'NAME'. (see"),
         (("nonsense", "--json"), 2, "No such command 'nonsense'. (see"),
         (("--json", "account", "list"), 1, "no data directory at ./waypost-data"),
+        (("serve", "--workers", "65", "--json"), 2, "Invalid value for '--workers': expected a"),
+        (
+            ("account", "create", "a", "--data", "d", "--notify", "me@", "--json"),
+            2,
+            "--notify: me@ has nothing after the @",
+        ),
     ],
 )
 def test_a_failure_is_one_json_value_too(

@@ -251,13 +251,14 @@ class Group(click.Group):
 
 
 class Number(_ParamType):
-    """A whole number from `low`, or a word that stands for None."""
+    """A whole number from `low` to `high`, or a word that stands for None."""
 
     name = "number"
 
-    def __init__(self, word: str = "", low: int = 0) -> None:
+    def __init__(self, word: str = "", low: int = 0, high: int | None = None) -> None:
         self._word = word
         self._low = low
+        self._high = high
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return f"N|{self._word}" if self._word else "N"
@@ -271,9 +272,10 @@ class Number(_ParamType):
             number = int(value)
         except ValueError:
             number = self._low - 1
-        if number < self._low:
+        if number < self._low or (self._high is not None and number > self._high):
             least = f" of at least {self._low}" if self._low > -(2**62) else ""
-            self.fail(f"expected a whole number{least}" + (f" or {self._word}" * bool(self._word)))
+            bounds = least if self._high is None else f" from {self._low} to {self._high}"
+            self.fail(f"expected a whole number{bounds}" + (f" or {self._word}" * bool(self._word)))
         return number
 
 

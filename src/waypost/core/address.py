@@ -56,6 +56,9 @@ def _parsed(text: str) -> Address:
     local, at, domain = text.rpartition("@")
     if not at:
         raise AddressError(f"{_shown(text)} has no @")
+    if not (local and domain):
+        missing = "after" if local else "before"
+        raise AddressError(f"{_shown(text)} has nothing {missing} the @")
     return make(local, domain)
 
 

@@ -32,7 +32,7 @@ def _settings(command: Wrapped) -> Wrapped:
         click.option(
             "--default-sender", metavar="ADDRESS", help="The From of mail that names none."
         ),
-        click.option("--rate-limit", type=Number("none"), help="Submissions a minute and key."),
+        click.option("--rate-limit", type=Number("none", 1), help="Submissions a minute and key."),
         click.option("--credits", "credit", type=Number("unlimited"), help="Credits to spend."),
     ):
         command = option(command)

@@ -26,7 +26,7 @@ from waypost.app import STOP_S, App, make_desk
 from waypost.cli import out
 from waypost.cli.base import Call, Command, Number, pass_call, serve_as_owner
 from waypost.clock import SystemClock
-from waypost.config import Config, load, needs_restart
+from waypost.config import WORKERS_MOST, Config, load, needs_restart
 from waypost.core.errors import WaypostError
 from waypost.listeners import Sockets, bind, pages_at
 from waypost.seat import Seat
@@ -39,7 +39,12 @@ ORPHAN_S = 8.0  # for what is on the wire when the parent is gone: somebody wait
 
 
 @click.command(cls=Command)
-@click.option("--workers", type=Number(low=1), metavar="N", help="Processes that share the ports.")
+@click.option(
+    "--workers",
+    type=Number(low=1, high=WORKERS_MOST),
+    metavar="N",
+    help="Processes that share the ports.",
+)
 @pass_call
 def serve(call: Call, workers: int | None) -> int:
     """Run the relay until SIGTERM or SIGINT."""
