@@ -174,8 +174,9 @@ def path(value: object, folder: Path) -> Path | None:
     """An absolute path, None for an empty text."""
     try:
         if isinstance(value, str) and "\0" not in value:
+            value.encode()
             return Path(os.path.normpath(folder / Path(value).expanduser())) if value else None
-    except RuntimeError:  # no home folder to put in the place of ~
+    except (RuntimeError, UnicodeEncodeError):  # no home folder to put in the place of ~; octets
         pass
     raise Wrong("the path of a file")
 

@@ -132,6 +132,7 @@ def test_the_version_is_told_as_json_too(waypost: Run) -> None:
         (("account", "show", "--json"), 2, "Missing argument 'NAME'. (see"),
         (("nonsense", "--json"), 2, "No such command 'nonsense'. (see"),
         (("--json", "account", "list"), 1, "no data directory at ./waypost-data"),
+        (("account", "show", "\udcff", "--json"), 2, r"\udcff is not text in UTF-8"),
         (("serve", "--workers", "65", "--json"), 2, "Invalid value for '--workers': expected a"),
         (
             ("account", "create", "a", "--data", "d", "--notify", "me@", "--json"),
@@ -237,6 +238,22 @@ def test_an_ended_reader_is_no_error(here: Run, tmp_path: Path) -> None:
     )
     assert process.stderr == ""
     assert process.stdout.strip() in ("0", "141")
+
+
+def test_streams_that_are_closed_or_of_another_coding(waypost: Run, tmp_path: Path) -> None:
+    environ = {"PYTHONIOENCODING": "ascii"}
+    made = waypost("account", "create", "müller", "--data", "d", "--json", **environ)
+    assert made.json["name"] == "müller"
+    assert "m\\xfcller" in waypost("account", "list", "--data", "d", **environ).out
+    process = subprocess.run(
+        f"{sys.executable} -m waypost account list --data d <&- >&-",
+        shell=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    assert process.stderr == b""
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -120,7 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None and sys.argv[0].rpartition("/")[2] == "sendmail":
         words.insert(0, "sendmail")  # as /usr/sbin/sendmail, by a symbolic link
+    if arguments is None:
+        _usable_streams("--json" in words)
     try:
+        _refuse_octets(words)
         call = Call("--json" in words)
         code = root.main(words, prog_name="waypost", standalone_mode=False, obj=call)
         sys.stdout.flush()
@@ -148,9 +152,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else SUCCESS
 
 
+def _usable_streams(as_json: bool) -> None:
+    """Standard streams that nothing fails at, whatever the caller's are. One that is closed is the
+    null device: else a file of the store would get its number. A character that the caller's coding
+    lacks is written as its number; JSON is UTF-8 (RFC 8259 8.1).
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = "utf-8" if as_json and name == "stdout" else None
+            stream.reconfigure(encoding=utf8, errors="backslashreplace")
+
+
+def _refuse_octets(words: Sequence[str]) -> None:
+    """Raises `UsageError` for a word that is not text. Not for sendmail, whose callers are old."""
+    for word in words if "sendmail" not in words else ():
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = word.encode(errors="backslashreplace").decode()
+            raise UsageError(f"{shown} is not text in UTF-8") from None
+
+
 def _failed(words: Sequence[str], text: str, code: int) -> int:
     """One line on standard error; with --json the one JSON value says it too."""
-    line = " ".join(text.split())
+    line = " ".join(text.encode(errors="backslashreplace").decode().split())
     with contextlib.suppress(OSError):
         out.note(line)
     if "--json" in words:
