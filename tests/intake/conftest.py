@@ -56,13 +56,17 @@ class FakeClock(SystemClock):
 
 
 def make_directory(
-    generation: int = 1, enabled: bool = True, account: bool = True, rate: int = 0
+    generation: int = 1,
+    enabled: bool = True,
+    account: bool = True,
+    rate: int = 0,
+    first: str = SECRET,
 ) -> Directory:
     accounts = (Account(1, "acme", account, False, rate, None, None, 0),)
     keys = tuple(
         Key(number, 1, "k", hashlib.sha256(secret.encode()).digest(), secret[-4:], on, kind, 0)
         for number, secret, on, kind in (
-            (1, SECRET, enabled, RecipientsFrom.HEADERS),
+            (1, first, enabled, RecipientsFrom.HEADERS),
             (2, ENVELOPE_SECRET, enabled, RecipientsFrom.ENVELOPE),
             (3, DISABLED_SECRET, False, RecipientsFrom.HEADERS),
         )

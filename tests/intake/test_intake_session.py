@@ -138,6 +138,20 @@ def test_a_disabled_account_is_dead_in_a_transaction_too(front: Any, directory: 
     assert front.store.commits == []
 
 
+def test_a_message_is_not_accepted_from_who_showed_a_key_that_was_rotated(
+    front: Any, directory: Any
+) -> None:
+    raw = front.raw()
+    raw.begin()
+    front.store.facts = directory(2, first="hyd-mail-" + "n" * 40)
+    raw.send(MESSAGE + b".\r\n")
+    assert raw.reply().startswith("421 4.7.0")
+    assert raw.ended()
+    assert front.store.commits == []
+    assert front.memory.used_octets == 0
+    assert front.store.refusals[-1].recipients == ("to@example.net",)
+
+
 def test_pipelined_transactions_in_one_write(front: Any) -> None:
     raw = front.raw()
     raw.send(b"MAIL FROM:<app@example.com>\r\nRCPT TO:<to@example.net>\r\nDATA\r\n")

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 from waypost.core import ident
 from waypost.core.reply import ENHANCED, printable
-from waypost.core.verdict import ANSWER_OCTETS, Refusal, Settled
+from waypost.core.verdict import ANSWER_OCTETS, Reason, Refusal, Settled
 
 LINE_OCTETS = ANSWER_OCTETS - 2  # without CR LF
 UNKNOWN = "5.0.0"  # RFC 3463 2: a permanent failure of which nothing more is known
+
+_REASONS = {
+    "5.1.3": Reason.ADDRESS,
+    "5.6.7": Reason.NOT_ASCII,
+    "5.3.4": Reason.TOO_LARGE_DECLARED,
+    "5.5.3": Reason.RECIPIENTS,
+    "4.5.3": Reason.RECIPIENTS,
+    "5.7.0": Reason.KEY_UNKNOWN,
+    "5.7.11": Reason.KEY_UNKNOWN,
+}
 
 
 def refused(refusal: Refusal) -> str:
@@ -39,3 +49,9 @@ def settled(outcome: Settled) -> str:
 def answered(outcome: Refusal | Settled) -> str:
     """The reply to the final dot."""
     return refused(outcome) if isinstance(outcome, Refusal) else settled(outcome)
+
+
+def reason(line: str) -> Reason:
+    """The word in the log for a line that the SMTP machine itself refused with."""
+    words = line.split(" ", 2)
+    return _REASONS.get(words[1] if len(words) > 1 else "", Reason.MALFORMED)

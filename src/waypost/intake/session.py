@@ -33,16 +33,8 @@ PACE_WINDOW_S = 60.0
 SMTP_RECIPIENTS = 1_000  # RCPTs of a message, the contract, section 3
 CLOSING_S = 10.0  # for a last reply that is not read
 
+_WITHDRAWN = "This key or its account is no longer valid, ask who gave it to you"
 _LOGGED_VERBS = frozenset({"AUTH", "MAIL", "RCPT", "DATA"})
-_REASONS = {
-    "5.1.3": Reason.ADDRESS,
-    "5.6.7": Reason.NOT_ASCII,
-    "5.3.4": Reason.TOO_LARGE_DECLARED,
-    "5.5.3": Reason.RECIPIENTS,
-    "4.5.3": Reason.RECIPIENTS,
-    "5.7.0": Reason.KEY_UNKNOWN,
-    "5.7.11": Reason.KEY_UNKNOWN,
-}
 
 
 class Session(asyncio.Protocol):
@@ -225,22 +217,25 @@ class Session(asyncio.Protocol):
         self._flush()
 
     def _check_key(self) -> None:
-        """A key that was disabled or rotated since is dead. One comparison if nothing changed."""
+        """A key that was disabled or rotated since is dead, and the session with it."""
+        refusal = self._withdrawn()
+        if refusal is not None:
+            line = answer.refused(refusal)
+            self._note(refusal.reason, line)
+            self._smtp.shut(line)
+
+    def _withdrawn(self) -> Refusal | None:
+        """Why the key may not be used any more. One comparison if nothing changed."""
         try:
             directory = self._with.store.directory()
         except StoreAway:
-            return  # what needs the store says so itself
+            return None  # what needs the store says so itself
         if directory is self._directory:
-            return
+            return None
         assert self._key is not None
         self._directory = directory
         reason = withdrawn(directory, self._key)
-        if reason is not None:
-            text = "This key or its account is no longer valid, ask who gave it to you"
-            refusal = Refusal(reason, text)
-            line = answer.refused(refusal)
-            self._note(reason, line)
-            self._smtp.shut(line)
+        return Refusal(reason, _WITHDRAWN) if reason is not None else None
 
     def _on_hello(self, event: ev.Hello) -> None:
         self._helo = event.name
@@ -254,10 +249,10 @@ class Session(asyncio.Protocol):
 
     def _on_refused(self, event: ev.Refused) -> None:
         if event.verb in _LOGGED_VERBS:
-            self._note(_reason(event.line), event.line, event.mail_from, event.rcpt_to)
+            self._note(answer.reason(event.line), event.line, event.mail_from, event.rcpt_to)
 
     def _on_violation(self, event: ev.Violation) -> None:
-        self._note(_reason(event.line), event.line)
+        self._note(answer.reason(event.line), event.line)
 
     def _on_auth(self, event: ev.Auth) -> None:
         store, clock = self._with.store, self._with.clock
@@ -346,7 +341,7 @@ class Session(asyncio.Protocol):
         receiver, key, mail = self._receiver, self._key, self._mail
         self._receiver = None
         assert receiver is not None and key is not None and mail is not None
-        content = receiver.finish()
+        content = self._withdrawn() or receiver.finish()
         if isinstance(content, Refusal):
             receiver.discard()
             self._refuse(content)
@@ -442,9 +437,3 @@ class Session(asyncio.Protocol):
         ev.Refused: _on_refused,
         ev.Violation: _on_violation,
     }
-
-
-def _reason(line: str) -> Reason:
-    """The word in the log for a line that the machine itself refused with."""
-    words = line.split(" ", 2)
-    return _REASONS.get(words[1] if len(words) > 1 else "", Reason.MALFORMED)
