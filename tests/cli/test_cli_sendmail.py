@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import fcntl
 import os
 import signal
@@ -177,8 +179,11 @@ def test_sender_and_name(caller: Caller, recording: Recording) -> None:
     given = f"To: {TO}\n\nHi.\n".encode()
     caller.sends("-f", SENDER, "-F", "Ann Ä", "-t", given=given)
     caller.sends(f"-f{SENDER}", "-FAcme, Inc.", "-t", given=given)
-    first, second = (message.octets for message in recording.messages)
+    caller.sends("-f", SENDER, "-F", "M\udcfcller", "-t", given=given)  # in Latin-1
+    first, second, third = (message.octets for message in recording.messages)
     assert "From: =?utf-8?" in first.decode().replace("UTF-8", "utf-8")
+    named = email.message_from_bytes(third, policy=email.policy.default)["From"]
+    assert named.addresses[0].display_name == "Müller"
     assert f'From: "Acme, Inc."\r\n <{SENDER}>\r\n'.encode() in second
 
 

@@ -105,13 +105,22 @@ def _cluster(said: Said, letters: str, rest: list[str]) -> None:
             raise Ended(Exit.USAGE, f"unknown flag -{letter}")
 
 
+def _text(value: str) -> str:
+    """An argument as text; what is not UTF-8 is taken for Latin-1, as old programs have it."""
+    octets = value.encode("utf-8", "surrogateescape")
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
 def _valued(said: Said, letter: str, value: str) -> None:
     if letter in "fr":
         said.sender = "" if value == "<>" else value
     elif letter == "F":
-        if not value.isprintable():
+        said.name = _text(value)
+        if not said.name.isprintable():
             raise Ended(Exit.USAGE, "the name of -F holds a control character")
-        said.name = value
     elif letter == "o" and value == "i":
         said.dots = True
     elif letter == "b" and value == "s":
