@@ -168,7 +168,7 @@ def test_a_forbidden_port(desk: Desk, connects: Connects, port: int) -> None:
 def answering(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> None:
     """The names of the world lead elsewhere at each question; the last answer stays."""
 
-    async def getaddrinfo(self: object, host: str, port: int, **_: object) -> list[object]:
+    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[object]:
         found = answers.pop(0) if len(answers) > 1 else answers[0]
         return [
             (
@@ -181,7 +181,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> None
             for address in found
         ]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 def test_a_name_with_one_forbidden_address_is_not_saved(

@@ -70,7 +70,10 @@ class Simulation:
                 port,
                 port,
             )
-        house.change("UPDATE upstream SET port = id, encryption = 'none', connections = 4")
+        house.change(
+            "UPDATE upstream SET host = '127.0.0.1', port = id, encryption = 'none',"
+            " connections = 4"
+        )
         house.change("UPDATE upstream SET username = 'u' WHERE id <> 1")
         house.change("UPDATE upstream SET daily_cap = ? WHERE id = ?", self.messages // 8, CAPPED)
         house.account(2, credits=10 * self.messages)

@@ -47,9 +47,6 @@ class VirtualLoop(ErrandLoop):
         self._passed_s += timeout
         return []
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
-
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         await asyncio.sleep(0.01)
         self._ports[id(sock)] = address[1]

@@ -101,15 +101,14 @@ def test_of_several_addresses_only_the_checked_ones_are_used(
 ) -> None:
     async def play() -> None:
         dialer = Dialer("relay.test", Guard())
-        loop = asyncio.get_running_loop()
 
-        async def answer(*_: object, **__: object) -> list[object]:
+        def answer(*_: object, **__: object) -> list[object]:
             return [
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 587)),
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 587)),
             ]
 
-        monkeypatch.setattr(loop, "getaddrinfo", answer)
+        monkeypatch.setattr(socket, "getaddrinfo", answer)
         tenant = make_upstream(587, host="mail.example.com", account_id=7)
         assert [address[0] for _, address in await dialer.resolve(tenant)] == ["8.8.8.8"]
         operator = make_upstream(587, host="mail.example.com")
@@ -123,16 +122,15 @@ def test_a_name_with_thousands_of_addresses_costs_a_few(
 ) -> None:
     async def play() -> None:
         dialer = Dialer("relay.test", Guard())
-        loop = asyncio.get_running_loop()
         given = [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"8.8.{n >> 8}.{n & 255}", 587))
             for n in range(4_000)
         ]
 
-        async def answer(*_: object, **__: object) -> list[object]:
+        def answer(*_: object, **__: object) -> list[object]:
             return [*given[:1], *given]
 
-        monkeypatch.setattr(loop, "getaddrinfo", answer)
+        monkeypatch.setattr(socket, "getaddrinfo", answer)
         for account_id in (7, None):
             found = await dialer.resolve(make_upstream(587, host="mx.test", account_id=account_id))
             assert [address[0] for _, address in found] == [place[4][0] for place in given[:64]]

@@ -15,7 +15,8 @@ import msgspec
 from waypost.core.address import Address
 from waypost.core.reply import Reply, Stage, printable
 from waypost.core.upstream import Encryption, Upstream
-from waypost.transport.link.connect import Dialer, Found
+from waypost.transport.link.connect import Dialer
+from waypost.transport.link.names import Found
 from waypost.transport.link.stream import Stream
 from waypost.transport.trouble import Lost
 from waypost.upstream.diagnosis import Step

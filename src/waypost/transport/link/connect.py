@@ -25,6 +25,7 @@ from waypost.transport import trouble
 from waypost.transport.link import tls
 from waypost.transport.link.guard import Guard
 from waypost.transport.link.mask import Mask, clear, masker
+from waypost.transport.link.names import Found, Names
 from waypost.transport.link.stream import Stream, Timeouts
 from waypost.transport.oauth.tokens import NoToken, Tokens
 from waypost.transport.trouble import (
@@ -46,7 +47,6 @@ ADDRESSES = 64  # of one name: whoever runs its DNS could answer with thousands
 NOT_SMTP = "what answers there does not speak SMTP"
 
 Saying = Callable[[Stage], None]
-Found = tuple[socket.AddressFamily, tuple[object, ...]]
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -78,6 +78,7 @@ class Dialer:
         self._hostname = hostname
         self._guard = guard
         self._authorities = authorities
+        self._names = Names()
 
     def contexts(self) -> tls.Contexts:
         """The TLS contexts of one edition of one upstream; make them once and pass them in."""
@@ -126,12 +127,10 @@ class Dialer:
         tenant = upstream.account_id is not None
         if tenant and not self._guard.allows_port(upstream.port):
             raise PortRefused(Stage.CONNECT, f"port {upstream.port} is not allowed here")
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
-        named = dict.fromkeys((family, tuple(address)) for family, _, _, _, address in found)
-        places: list[Found] = [
+        found = await self._names.find(upstream.host, upstream.port, upstream.account_id)
+        places = [
             place
-            for place in list(named)[:ADDRESSES]
+            for place in found[:ADDRESSES]
             if not tenant or self._guard.allows(str(place[1][0]))
         ]
         if found and not places:
