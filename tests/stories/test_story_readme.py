@@ -21,6 +21,7 @@ from peers.process import wait_until
 from peers.recording import Recording, RecordingServer
 from peers.relay import ROOT, Relay, ident_of
 from waypost.core.verdict import AUTH_REFUSED, TABLE
+from waypost.watch.tell.alerts import TOLD
 
 README = (ROOT / "README.md").read_text()
 SENDER, RECIPIENT = "noreply@example.com", "you@example.net"
@@ -161,6 +162,15 @@ def test_the_table_names_every_answer() -> None:
     for code, enhanced in [*rows, AUTH_REFUSED]:
         assert str(code) in table
         assert enhanced in table
+
+
+def test_every_alert_is_named() -> None:
+    told = README.split("Types: ")[1].split(". It is signed")[0]
+    named: set[str] = set()
+    for group in told.split(";"):
+        first, *others = re.findall(r"`([a-z_.]+)`", group)
+        named |= {first, *(first.partition(".")[0] + other for other in others)}
+    assert named == TOLD
 
 
 def test_demo_once() -> None:

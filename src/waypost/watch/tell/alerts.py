@@ -3,9 +3,9 @@ to act on.
 
 Promises: in the order of the events, one at a time, each until it was answered 2xx; so a slow or
 dead receiver delays alerts and nothing else. An alert may come twice (a lost answer, a kill before
-the cursor was written): `webhook-id` is the same then. What no receiver took for three days is let
-go of with a line in the log. Redirects are not followed; of an answer only the status is read.
-Knows nothing of mail.
+the cursor was written): `webhook-id` is the same then. What no receiver took for three days, or one
+refused for what it is, is let go of with a line in the log. Redirects are not followed; of an
+answer only the status is read. Knows nothing of mail.
 """
 
 from __future__ import annotations
