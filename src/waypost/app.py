@@ -184,6 +184,7 @@ class App:
         self._obeying.append(lambda now: engine.obey(make_keep(now), now.global_sender))
         if self._seat is not None:
             engine.join(self._seat.crew)
+            self._parts.callback(self._seat.crew.close)  # heard until the last call is answered
         disk = Disk(Ground(config.data, Paths(config.data).database).free)
         self._readiness = Readiness(engine.directory, lambda: disk.lacks(clock.monotonic()))
         web, api = self._start_web(self._readiness)
@@ -251,9 +252,7 @@ class App:
         guard = make_guard(config.upstreams.allow_networks, config.upstreams.ports)
         tokens = Tokens(DeskVault(make_desk(config, self._clock)), self._clock)
         dialer = Dialer(config.hostname, guard, tokens=tokens)
-        territory = None
-        if self._seat is not None:
-            territory = Territory(Owners(config.data, self._seat.crew))
+        territory = Territory(Owners(config.data, self._seat.crew)) if self._seat else None
         dispatcher = Dispatcher(
             engine, dialer, self._clock, make_queue_rules(config), config.data, territory=territory
         )

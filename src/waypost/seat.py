@@ -55,6 +55,7 @@ class Hearing:
         self._beats = 0
         self._timer: asyncio.TimerHandle | None = None
         self._adopting: asyncio.Task[None] | None = None
+        self._ended = False
 
     def start(self) -> None:
         """This worker is there: its upstreams come to it."""
@@ -69,8 +70,9 @@ class Hearing:
         self._crew.tell_changed()
 
     async def stop(self) -> None:
-        """Hears nothing more. The heart goes on until the process ends."""
-        self._crew.close()
+        """Takes nothing more over. The heart goes on until the process ends, and the ears until
+        the crew is closed: calls may still wait for what another worker delivers."""
+        self._ended = True
         if self._adopting is not None:
             self._adopting.cancel()
             await asyncio.wait({self._adopting})
@@ -104,7 +106,7 @@ class Hearing:
 
     def _adopt(self) -> None:
         first = self._crew.owner_of(0) == self._crew.number  # one of those that are up is enough
-        if first and self._adopting is None:
+        if first and self._adopting is None and not self._ended:
             self._adopting = asyncio.get_running_loop().create_task(self._take_over())
 
     async def _take_over(self) -> None:

@@ -241,12 +241,12 @@ def test_release_gives_back_untried(tmp_path: Path) -> None:
         store, taker = house.first, Taker()
         store.attach(taker)
         await store.commit(house.acceptance())
-        await store.release(taker.taken[0], NOW_MS + 9, "paused", held_ms=4)
+        await store.release(taker.taken[0], NOW_MS + 9, "paused")
         assert house.sql("SELECT claim, due, attempt, tries, held, reason FROM queue") == [
-            (0, NOW_MS + 9, 1, 0, 4, "paused")
+            (0, NOW_MS + 9, 1, 0, 0, "paused")
         ]
         (parcel,) = await store.claim(Lane(1, 1, 0), NOW_MS + 9, 1)
-        assert (parcel.attempt, parcel.held_ms) == (1, 4)
+        assert (parcel.attempt, parcel.held_ms) == (1, 0)
         assert house.sql("SELECT * FROM attempt") == []
 
     run(tmp_path / "data", story)

@@ -266,9 +266,7 @@ class FakeStore:
             )
         return _soon()
 
-    def release(
-        self, parcel: Parcel, due_ms: int, reason: str, held_ms: int = 0
-    ) -> asyncio.Future[None]:
+    def release(self, parcel: Parcel, due_ms: int, reason: str) -> asyncio.Future[None]:
         if self.claimed.pop(parcel.id, None) is None:
             self.doubly.append(parcel.id)
         self.waiting[parcel.id] = msgspec.structs.replace(parcel, due_ms=due_ms)

@@ -8,13 +8,14 @@ import signal
 import smtplib
 import socket
 import ssl
+import threading
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from peers.http_client import SEND, Client
-from peers.process import listens, wait_until
+from peers.process import free_port, listens, wait_until
 from peers.recording import Recording
 from peers.relay import SENDER, Relay, mail, submit
 from workers.crew_of import AT_ONCE, SEVERAL, TURNS, accepted_by, at_once, wait_for_all, workers_of
@@ -125,6 +126,72 @@ def test_control_without_one_owner_the_limit_does_not_hold(
     make_relay: Callable[..., Relay], recording: Recording
 ) -> None:
     assert most_connections(make_relay, recording, wanted=4, sabotage="unowned") > 3
+
+
+LONG = {"settings": "workers = 2\ninline_wait = 300", "tables": {"limits": "rate_per_minute = 0"}}
+"""An answer that waits for that long never comes: the client gives up after two minutes."""
+
+
+def test_who_waits_for_the_other_is_told_that_no_try_can_begin(
+    make_relay: Callable[..., Relay],
+) -> None:
+    """An upstream that is found to be away is told to the worker that accepted the message."""
+    relay = make_relay(**LONG)
+    wait_for_all(relay)
+    relay.cli("account", "create", "acme", "--credits", "1000")
+    key = relay.key("acme")
+    others = set()
+    for number in range(1, TURNS):
+        sender = f"from{number}@relay.test"
+        relay.upstream(f"up{number}", free_port(), sender)
+        letter = {"from": sender, "to": "ann@example.com", "text": "Hi."}
+        told = Client(relay.http, key).call("POST", SEND, letter, {"Connection": "close"})
+        assert (told.status, told.data["status"]) == (202, "queued")
+        assert told.data["retryHint"]["reason"] == "Connection refused"
+        if accepted_by(told.data["messageId"]) != number % 2:  # whose the upstream is
+            others.add(number % 2)
+        if others == {0, 1}:
+            return
+    raise AssertionError("chance gave no message to the other worker")
+
+
+def test_the_end_is_told_to_whoever_waits_for_the_other(
+    make_relay: Callable[..., Relay], recording: Recording
+) -> None:
+    """At the stop a call hears at once of its message, which another worker sends."""
+    relay = make_relay(**LONG)
+    wait_for_all(relay)
+    key = relay.furnish(recording.port)
+    may_end = threading.Event()
+    held_back: list[int] = []
+
+    async def held() -> None:
+        held_back.append(1)
+        for _ in range(12_000):
+            if may_end.is_set():
+                return
+            await asyncio.sleep(0.01)
+
+    recording.before_dot = held
+    told: list[int] = []
+
+    def call() -> None:
+        letter = {"from": SENDER, "to": "ann@example.com", "text": "Hi."}
+        answer = Client(relay.http, key).call("POST", SEND, letter, {"Connection": "close"})
+        told.append(answer.status)
+
+    calls = [threading.Thread(target=call) for _ in range(8)]
+    for thread in calls:
+        thread.start()
+    wait_until(lambda: len(held_back) == 8, "all of them on the wire")
+    relay.signal(signal.SIGTERM)
+    wait_until(lambda: not listens(relay.submission), "it to stop taking mail")
+    may_end.set()
+    for thread in calls:
+        thread.join(120)
+    assert told == [200] * 8
+    wait_until(lambda: not relay.running, "its end")
+    assert relay.stop() == 0
 
 
 @pytest.mark.slow

@@ -155,11 +155,9 @@ class RelayStore(Protocol):
         So does that of a release, and of whatever follows here but for the claim.
         """
 
-    def release(
-        self, parcel: Parcel, due_ms: int, reason: str, held_ms: int = 0
-    ) -> asyncio.Future[None]:
+    def release(self, parcel: Parcel, due_ms: int, reason: str) -> asyncio.Future[None]:
         """The claim is given back untried: queued, due then; no attempt is logged or counted, and
-        its `place` is free again."""
+        its `place` is free again. With a reason no try can begin in time: who waits is told."""
 
     def health(
         self, upstream_id: int, edition: int, health: Health, event: Event | None

@@ -367,7 +367,7 @@ class Dispatcher:
         if attempt.overdue(parcel, self._rules, now_ms):
             self._records.record(attempt.expired(parcel, courier.upstream, now_ms))
         elif self._stopping or not self._ours(courier):
-            self._records.release(parcel, parcel.due_ms, "")
+            self._records.release(parcel, parcel.due_ms, STOPPING if self._stopping else "")
         else:
             self._hand(courier, parcel)
 

@@ -206,7 +206,6 @@ class Release(Deed):
         claim: int,
         due_ms: int,
         reason: str,
-        held_ms: int,
         claimed: set[int],
     ) -> None:
         super().__init__()
@@ -214,12 +213,11 @@ class Release(Deed):
         self.claim = claim
         self.due_ms = due_ms
         self.reason = reason
-        self.held_ms = held_ms
         self.claimed = claimed
 
     def run(self, batch: Batch) -> None:
         p = self.parcel
-        values = (self.due_ms, p.attempt, p.tries, p.first_try_ms, p.held_ms + self.held_ms)
+        values = (self.due_ms, p.attempt, p.tries, p.first_try_ms, p.held_ms)
         batch.flush()
         key = key_of(self.claim, p)
         batch.db.execute(REQUEUE, (*values, p.uncertain_row, self.reason, *key))

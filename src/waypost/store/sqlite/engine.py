@@ -256,10 +256,10 @@ class Engine:
         op = Record(attempt, self._claim, keep, self._recorded, self._claimed, fresh=fresh)
         return self._with_claim(message_id, op)
 
-    def release(
-        self, parcel: Parcel, due_ms: int, reason: str, held_ms: int = 0
-    ) -> asyncio.Future[None]:
-        op = Release(parcel, self._claim, due_ms, reason, held_ms, self._claimed)
+    def release(self, parcel: Parcel, due_ms: int, reason: str) -> asyncio.Future[None]:
+        op = Release(parcel, self._claim, due_ms, reason, self._claimed)
+        if reason and (crew := self._crew) is not None:  # it waits for long: its client need not
+            op.future.add_done_callback(lambda _: crew.tell_ended(parcel.id))
         return self._with_claim(parcel.id, op)
 
     def health(

@@ -16,6 +16,8 @@ from waypost.core.message import Parcel
 from waypost.store.contract import Lane, RelayStore
 from waypost.transport.courier import Courier
 
+LAST_S = 1.0  # for claims that were asked for before the stop
+
 
 class Rung:
     """What was rung for and is not claimed yet; `give` is told of each message that is."""
@@ -37,10 +39,12 @@ class Rung:
             self._claiming = asyncio.get_running_loop().create_task(self._claim())
 
     async def stop(self) -> None:
-        """Claims no more; what was asked for and not given out is released by the store."""
-        if self._claiming is not None:
-            self._claiming.cancel()
-            await asyncio.wait({self._claiming})
+        """Gives out what was rung for, so that who waits for it is told; what a store that is away
+        does not give in time is released by it."""
+        if (claiming := self._claiming) is not None:
+            await asyncio.wait({claiming}, timeout=LAST_S)
+            claiming.cancel()
+            await asyncio.wait({claiming})
 
     async def _claim(self) -> None:
         try:
