@@ -28,6 +28,9 @@ from waypost.log import get
 BODY_OCTETS = 25 * 1024 * 1024  # section 8 of the contract
 HEAD_OCTETS = 65_536  # of a request's header in all; servers take 8 to 64 KB
 HEAD_S = 30.0  # for a client to finish it
+HANDSHAKES = 2_000  # of TLS at once; those beyond are dropped without a word
+HANDSHAKE_S = 10.0
+BREATH_S = 1.0  # how long nothing is accepted when files have run out
 CONNECTIONS = 2_000  # of http, and of https; idle ones too: they take files from the mail
 WATCH_S = 60.0  # how often a connection is looked at: a client that has not moved is cut
 KEPT_S = 65  # idle keep-alive; longer than the 60 s of usual balancers
@@ -294,6 +297,44 @@ def _following(certificate: HasContext) -> ssl.SSLContext:
     return context
 
 
+async def _secured(
+    bound: socket.socket, context: ssl.SSLContext, protocol: Callable[[], _Protocol]
+) -> None:
+    """Accepts connections for TLS until it is cancelled. uvicorn would know of them only behind
+    their handshake, and those that never finish it take files from the mail all the same.
+    """
+    loop = asyncio.get_running_loop()
+    shaking: set[asyncio.Task[None]] = set()
+
+    async def shake(accepted: socket.socket) -> None:
+        limits = {"ssl_handshake_timeout": HANDSHAKE_S}
+        try:
+            await loop.connect_accepted_socket(protocol, accepted, ssl=context, **limits)
+        except (OSError, ssl.SSLError, TimeoutError):
+            accepted.close()
+
+    bound.setblocking(False)
+    try:
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(bound)
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # files have run out: accepting again at once would only spin
+                await asyncio.sleep(BREATH_S)
+                continue
+            if len(shaking) >= HANDSHAKES:
+                accepted.close()
+                continue
+            task = loop.create_task(shake(accepted))
+            shaking.add(task)
+            task.add_done_callback(shaking.discard)
+    finally:
+        bound.close()
+        for task in shaking:
+            task.cancel()
+
+
 Lost = Callable[[Request[Any, Any, Any], Failure], Response[bytes]]
 
 
@@ -361,6 +402,7 @@ class WebListener:
         )
         self._proxies = list(trusted_proxies)
         self._running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
+        self._doors: list[asyncio.Task[None]] = []
 
     def start(
         self, sockets: Sequence[socket.socket], certificate: HasContext | None = None
@@ -382,15 +424,26 @@ class WebListener:
             timeout_graceful_shutdown=STOP_S,
         )
         config.load()
-        config.ssl = _following(certificate) if certificate is not None else None
         server = _QuietServer(config)
-        task = asyncio.create_task(server.serve(sockets=list(sockets)))
+        plain = list(sockets)
+        if certificate is not None:
+            context, plain = _following(certificate), []
+
+            def protocol() -> _Protocol:
+                return _Protocol(config, server.server_state, {})
+
+            doors = [_secured(bound, context, protocol) for bound in sockets]
+            self._doors += [asyncio.create_task(door) for door in doors]
+        task = asyncio.create_task(server.serve(sockets=plain))
         self._running.append((server, task))
 
     async def close(self, within_s: float = STOP_S) -> None:
         """Ends after the requests in progress; how long these may take is between the bounds."""
+        for door in self._doors:
+            door.cancel()
         for server, _ in self._running:
             server.config.timeout_graceful_shutdown = int(min(max(within_s, STOP_LEAST_S), STOP_S))
             server.should_exit = True
         for _, task in self._running:
             await task
+        await asyncio.gather(*self._doors, return_exceptions=True)

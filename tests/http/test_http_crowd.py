@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from litestar import get
+import trustme
+from litestar import Request, get
 from litestar.response import Stream
 
 from waypost import web
@@ -113,6 +117,54 @@ def test_a_header_that_never_ends_is_cut(begun: bytes, monkeypatch: pytest.Monke
             await listener.close()
 
     assert asyncio.run(asyncio.wait_for(story(), 120)) == b""
+
+
+def test_handshakes_that_never_end_are_few_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limits(crowd: int, within_s: float) -> None:
+        monkeypatch.setattr(web, "HANDSHAKES", crowd)
+        monkeypatch.setattr(web, "HANDSHAKE_S", within_s)
+
+    authority = trustme.CA()
+    ours, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(ours)
+    authority.configure_trust(theirs)
+
+    @get("/", sync_to_thread=False)
+    def page(request: Request[Any, Any, Any]) -> str:
+        return request.url.scheme
+
+    async def story() -> None:
+        bound = socket.create_server(("127.0.0.1", 0))
+        place = bound.getsockname()
+        listener = web.WebListener([page], [])
+        listener.start([bound], Certificate(ours))
+        limits(2, 1000.0)
+        silent = [await asyncio.open_connection(*place) for _ in range(3)]
+        try:
+            assert await silent[2][0].read() == b""  # at once: the others have all the room
+            limits(100, 0.2)
+            silent.append(await asyncio.open_connection(*place))
+            assert await silent[3][0].read() == b""  # in time
+            limits(100, 1000.0)
+            reader, writer = await asyncio.open_connection(
+                *place, ssl=theirs, server_hostname="localhost"
+            )
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"https")
+            writer.close()
+        finally:
+            for _, writer in silent:
+                writer.close()
+            await listener.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*place)
+
+    asyncio.run(asyncio.wait_for(story(), 120))
+
+
+@dataclass
+class Certificate:
+    context: ssl.SSLContext
 
 
 NEVER_READ = 64 << 20  # more than a kernel keeps for a client
