@@ -11,6 +11,7 @@ import re
 from email.message import EmailMessage
 from urllib.parse import unquote
 
+import pytest
 from hypothesis import given
 
 from peers.letters import LETTERS, LINE, lines_of, written
@@ -60,6 +61,13 @@ def test_an_unstructured_field(text: str) -> None:
     assert decoded(raw["Subject"]).strip() == text.strip()
     for row in field.split("\r\n")[1:-1]:
         assert row.startswith(" ") and row.strip()
+
+
+@pytest.mark.parametrize("text", ["a" * 5000, "a" + " " * 5000 + "b", "a " * 2000 + "b" * 899])
+def test_no_line_of_a_field_is_too_long(text: str) -> None:
+    field = text_field("X" * 76, text)
+    assert max(map(len, field.split("\r\n"))) <= 998
+    assert decoded(field.partition(":")[2]).strip() == text
 
 
 def bracketed(name: str) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 LINE_OCTETS = 76  # RFC 2047 2, RFC 2045 6.7
 PLAIN_LINE_OCTETS = 998  # RFC 5322 2.1.1
-TOKEN_OCTETS = 900  # a longer word is written as encoded words, which can be cut
+TOKEN_OCTETS = 900  # a longer word, or gap, is written as encoded words, which can be cut
 PARAMETER_OCTETS = 60  # of a parameter's value in one line (RFC 2231 3)
 QUOTED_NAME_OCTETS = 60
 BASE64_FROM_OCTETS = 1_048_576  # larger texts are not worth being readable
@@ -23,6 +23,7 @@ ODD_PART = 6  # one octet in six that is not ASCII: quoted-printable is then the
 SLAB_OCTETS = 57 * 2048  # lines of base64 made at once
 
 _FOLD = re.compile(r" +(?=[^ ])")
+_PIECE = re.compile(r" *[^ ]+")  # what folding leaves whole
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _PLAIN = bytes([9, 10, 13, *range(32, 127)])
@@ -120,7 +121,7 @@ def _as_it_is(text: str) -> bool:
         text.isascii()
         and "=?" not in text
         and text == text.strip()
-        and (len(text) <= TOKEN_OCTETS or max(map(len, text.split(" "))) <= TOKEN_OCTETS)
+        and (len(text) <= TOKEN_OCTETS or max(map(len, _PIECE.findall(text))) <= TOKEN_OCTETS)
     )
 
 
