@@ -109,6 +109,8 @@ HOSTILE = [
     b"From: =?utf-8?q?evil?= =?utf-8?q?=40b=2Eexample?= <good@a.example>\r\n",
     b"From: =?utf-7?q?evil+AEA-b.example?= <good@a.example>\r\n",
     b"From: =?nothing?q?evil=40b.example?= <good@a.example>\r\n",
+    b"From: =?utf-16?b?AGUAdgBpAGwAQABiAC4AZQB4AGEAbQBwAGwAZQ==?= <good@a.example>\r\n",
+    b"From: =?utf-16?b?ZQB2AGkAbABAAGIALgBlAHgAYQBtAHAAbABlAA==?= <good@a.example>\r\n",
     b'From: "=?utf-8?q?x?=" =?utf-8?q?evil=40b.example?= <good@a.example>\r\n',
     b"From: =?utf-8?q?evil=40b.example=3E_=3C?= <good@a.example>\r\n",
     b"From: =?utf-8?q?evil@b.example,?= <good@a.example>\r\n",

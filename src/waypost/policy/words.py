@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 
 _WORD = re.compile(r"=\?([^\s?]{1,80})\?([BbQq])\?([^\s?]*+)\?=")
@@ -19,6 +20,8 @@ _CHARSET = re.compile(
     r"|cp(?:437|850|852|866|874|93[26]|949|950|12[0-9]{2})|koi8-[rut]|gb(?:2312|k|18030)"
     r"|big5(?:-hkscs)?|euc-(?:jp|kr)|shift[_-]jis|iso-2022-(?:jp|kr)|tis-620|ks_c_5601-1987"
 )
+_UNORDERED = re.compile(r"utf-?(?:16|32)")
+_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _WORD_OCTETS = 45  # 60 of base64, so that a word with its frame stays below 75 (RFC 2047 2)
 
 
@@ -34,15 +37,22 @@ def decode(text: str) -> str:
         gap = text[end : found.start()]
         name = found[1].partition("*")[0].lower()  # RFC 2231 5: charset*language
         if not (run and name == charset and _BETWEEN.fullmatch(gap)):
-            out.append(decoded(b"".join(run), charset))
+            out.append(_read(b"".join(run), charset))
             if not (run and _BETWEEN.fullmatch(gap)):
                 out.append(gap)
             run, charset = [], name
         run.append(_octets(found[2], found[3]))
         end = found.end()
-    out.append(decoded(b"".join(run), charset))
+    out.append(_read(b"".join(run), charset))
     out.append(text[end:])
     return "".join(out)
+
+
+def _read(octets: bytes, charset: str) -> str:
+    """As `decoded`. Where nothing tells the order of wide characters readers differ, and one would
+    show an address where another does not: so their NULs are shown."""
+    unordered = _UNORDERED.fullmatch(charset) and not octets.startswith(_MARKS)
+    return decoded(octets, "latin-1" if unordered else charset)
 
 
 def encode(text: str) -> str:
