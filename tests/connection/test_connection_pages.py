@@ -59,6 +59,8 @@ def test_every_command_parses(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
     for words in commands(page.read_text()):
         if words[-1] == "NAME":  # told of, not written out
             continue
+        if words[:2] == ["upstream", "set"] and {"--host", "--port", "--username"} & set(words):
+            assert "--password-file" in words, "the kept password is asked for again"
         command: click.Command = root
         context = root.make_context("waypost", list(words))
         rest = list(words)
