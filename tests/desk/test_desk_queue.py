@@ -220,6 +220,21 @@ def test_retry_of_an_upstream_or_of_all(desk: Desk, mail: Any) -> None:
         queue.retry_all(desk, upstream="none")
 
 
+def test_retry_counts_what_only_a_back_off_or_a_hold_keeps(desk: Desk, mail: Any) -> None:
+    """It is due already, and goes all the same once that has ended."""
+    for _ in range(3):
+        mail.accept("acme", FROM, ["a@x.org", "b@x.org"])
+    mail.sql("UPDATE queue SET due = ?", (mail.clock.ms - 1,))
+    assert queue.retry_all(desk).messages == 0  # nothing keeps it: it is going
+    upstreams.pause(desk, "main")
+    change = queue.retry_all(desk, upstream="main")
+    assert (change.messages, change.recipients) == (3, 6)
+    mail.sql("UPDATE sender SET held = 'not its own'")
+    change = queue.retry_all(desk)
+    assert (change.messages, change.recipients) == (3, 6)
+    assert queue.retry_all(desk).messages == 0
+
+
 def test_retry_of_all_leaves_what_is_to_be_sent_later(desk: Desk, mail: Any) -> None:
     """Its client said when: after an outage everybody's planned mail would go out at once."""
     later, tried, planned = (mail.accept("acme", FROM) for _ in range(3))

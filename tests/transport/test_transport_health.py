@@ -162,6 +162,55 @@ def test_nothing_that_was_on_the_wire_ends_a_pause_by_hand(words: str, tmp_path:
     asyncio.run(play())
 
 
+def test_what_was_on_the_wire_ends_no_pause_for_a_refused_login(tmp_path: Path) -> None:
+    """Each message of the connections that are left would end it, and each new login begin it."""
+
+    async def play() -> None:
+        server = Scripted()
+        server.turns = asyncio.Semaphore(0)
+        async with rig(server, tmp_path) as held:
+            held.edit(username="u", password=Secret("p"))
+            held.store.put()
+            await held.dispatcher.start()
+            await until(lambda: "." in server.commands)
+            server.faults = {"auth": "5xx"}
+            held.store.put()
+            held.dispatcher.stirred()
+            await until(lambda: held.dispatcher.health[1] is PAUSED)
+            server.turns.release()
+            await until(lambda: len(server.got) == 1 and len(held.store.claimed) == 0)
+            assert held.dispatcher.health[1] is PAUSED
+            assert held.store.state_of() is PAUSED
+            assert [event.kind for event in held.store.events] == ["upstream.login_failed"]
+            server.faults = {}
+            server.turns.release()
+            held.later(6 * MINUTE_MS + 1)
+            await until(lambda: len(server.got) == 2 and held.store.state_of() is OK)
+            kinds = [event.kind for event in held.store.events]
+            assert kinds == ["upstream.login_failed", "upstream.recovered"]
+
+    asyncio.run(play())
+
+
+def test_a_limit_told_of_some_recipients_stands_though_others_are_taken(tmp_path: Path) -> None:
+    async def play() -> None:
+        server = Scripted()
+        server.replies = {"bob@example.org": "550 5.4.5 Daily user sending limit exceeded."}
+        async with rig(server, tmp_path) as held:
+            held.store.put(("ann@example.org", "bob@example.org"))
+            await held.dispatcher.start()
+            await until(lambda: held.store.state_of() is FAILING and not held.store.claimed)
+            await asyncio.sleep(0.05)
+            assert [got.rcpts for got in server.got] == [["ann@example.org"]]
+            assert len(held.store.records) == 1
+            assert [event.kind for event in held.store.events] == ["upstream.failing"]
+            server.replies = {}
+            held.later(2 * HOUR_MS)
+            await until(lambda: len(server.got) == 2 and held.store.state_of() is OK)
+
+    asyncio.run(play())
+
+
 def test_after_later_trouble_one_message_an_hour_and_nothing_else(tmp_path: Path) -> None:
     async def play() -> None:
         server = Scripted()

@@ -13,13 +13,14 @@ from waypost.core import ident
 from waypost.core.errors import NotFound, WrongState
 from waypost.core.event import Kind
 from waypost.core.lifecycle import State
+from waypost.core.upstream import UpstreamState
 from waypost.desk import logs
 from waypost.desk.office import NEWEST, Desk, account_of, address_of, asker, number_of, shown
 from waypost.desk.views import MessageView, QueueChange, QueueLine, iso
 from waypost.store.manage import rows
 from waypost.store.read import log, people, waiting
 from waypost.store.read.book import Look
-from waypost.store.read.rows import ClaimRow, MessageRow, QueueRow
+from waypost.store.read.rows import ClaimRow, MessageRow, QueueRow, UpstreamRow
 from waypost.store.several.begun import Recall
 from waypost.store.sqlite.ending import Keep, end_recipients
 
@@ -68,26 +69,35 @@ def retry_all(
     desk: Desk, *, upstream: str | None = None, account: str | None = None
 ) -> QueueChange:
     """All that waits for an upstream (of that owner), or for every one, is due now; holds end."""
+    now = desk.clock.wall_ms()
+    messages = recipients = wire = 0
+    with desk.reading() as look:  # to count a million takes a second: nobody is to wait for that
+        for row in _chosen(look, upstream, account):
+            bound = people.senders_of_upstream(look, row.id)
+            back = [one.id for one in bound if one.held or row.state != UpstreamState.OK]
+            stuck = waiting.due(look, back, now)
+            messages, recipients = messages + stuck[0], recipients + stuck[1]
     with desk.writing() as look:
-        owner = asker(look, account)
-        if upstream is None:
-            chosen = [row.id for row in people.upstreams(look, owner, NEWEST, 0)]
-        else:
-            one = people.upstream(look, owner, upstream)
-            if one is None:
-                raise NotFound(f"there is no upstream {shown(upstream)}")
-            chosen = [one.id]
-        now = desk.clock.wall_ms()
-        messages = recipients = wire = 0
-        for upstream_id in chosen:
-            free(look, upstream_id, now)
-            senders = [row.id for row in people.senders_of_upstream(look, upstream_id)]
+        for row in _chosen(look, upstream, account):
+            free(look, row.id, now)
+            senders = [one.id for one in people.senders_of_upstream(look, row.id)]
             if senders:
                 moved = rows.due_now(look, senders, now)
                 messages, recipients = messages + moved[0], recipients + moved[1]
                 claims = waiting.claimed(look, sender_ids=senders)
                 wire += len(waiting.on_wire(look, claims))
         return QueueChange(messages=messages, recipients=recipients, on_wire=wire)
+
+
+def _chosen(look: Look, upstream: str | None, account: str | None) -> list[UpstreamRow]:
+    """That upstream of that owner, or all of them. Raises `NotFound`."""
+    owner = asker(look, account)
+    if upstream is None:
+        return people.upstreams(look, owner, NEWEST, 0)
+    one = people.upstream(look, owner, upstream)
+    if one is None:
+        raise NotFound(f"there is no upstream {shown(upstream)}")
+    return [one]
 
 
 def cancel(desk: Desk, message: str, *, account: str | None = None) -> MessageView:

@@ -383,8 +383,11 @@ class Courier:
         if outcome.lost is None:
             self._heard_s = office.clock.monotonic()
         if outcome.accepted:
-            self._recovered()
-            self._superior.passed(parcel, upstream)
+            # For some of its recipients: what the others were refused for stands.
+            if known is None or not known.upstream:
+                self._recovered()
+            if known is None:
+                self._superior.passed(parcel, upstream)
         elif not self.condition.ok and known is None and outcome.lost is None:
             self.condition.probe_again()
         when = (now_ms, office.clock.chance(), due_ms, self.condition.health.probe_at_ms)
@@ -412,7 +415,7 @@ class Courier:
     # Health.
 
     def _recovered(self) -> None:
-        if self.condition.recover():
+        if self.condition.recover(probe=asyncio.current_task() is self._probing):
             self._superior.hungry()
 
     def _suffer(self, known: Trouble, others: int) -> int:

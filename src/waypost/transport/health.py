@@ -150,10 +150,10 @@ class Condition:
         row, self._lost_row = self._lost_row, 0
         return lost_row(known.stage, known.reason) if row >= LOST_ROW else failed_probe(known)
 
-    def recover(self) -> bool:
-        """The upstream works; whether that is news. What was on the wire when a person paused it
-        ends no pause."""
-        if by_hand(self.health):
+    def recover(self, probe: bool) -> bool:
+        """The upstream works; whether that is news. What was on the wire when a person paused it,
+        or a login was refused, ends no pause: only a probe does, or a person."""
+        if by_hand(self.health) or (self.health.state is UpstreamState.PAUSED and not probe):
             return False
         now_ms = self._clock.wall_ms()
         lately = 0 <= now_ms - self.health.last_success_ms < SUCCESS_MS

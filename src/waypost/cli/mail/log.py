@@ -113,7 +113,11 @@ def resend(call: Call, ident: str, account: str | None) -> int:
 
 @log.command()
 @account_option()
-@click.option("--to", metavar="ADDRESS", help="Those that were to this address.")
+@click.option(
+    "--to",
+    metavar="ADDRESS",
+    help="Those that were to this address, or whose answer names it; a part of one will do.",
+)
 @limit_option()
 @pass_call
 def refusals(call: Call, account: str | None, to: str | None, limit: int) -> None:

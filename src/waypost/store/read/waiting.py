@@ -135,6 +135,18 @@ def on_wire(look: Look, claims: Iterable[ClaimRow]) -> set[int]:
         return recall.begun(row.message_id for row in claims)
 
 
+def due(look: Look, sender_ids: list[int], now_ms: int) -> tuple[int, int]:
+    """(messages, recipients) of these senders that nobody has claimed though they are due: what
+    keeps them back is not their schedule."""
+    marks = ",".join("?" * len(sender_ids))
+    found = look.tuples(
+        "SELECT count(*), ifnull(sum(m.queued), 0) FROM queue q JOIN message m"
+        f" ON m.id = q.message_id WHERE q.claim = 0 AND q.due <= ? AND q.sender_id IN ({marks})",
+        (now_ms, *sender_ids),
+    )
+    return found[0][0], found[0][1]
+
+
 def waits(look: Look, sender_ids: list[int]) -> bool:
     """Any mail of these senders waits or is being sent."""
     if not sender_ids:
