@@ -11,10 +11,14 @@ import pytest
 
 from peers.process import wait_until
 from transport.fake_store import make_upstream
+from waypost.clock import SystemClock
+from waypost.transport.check.allowed import forbidden
+from waypost.transport.check.run import Setup, Times, Wanted, check
 from waypost.transport.link import names
 from waypost.transport.link.connect import Dialer
 from waypost.transport.link.guard import Guard
 from waypost.transport.link.names import Names
+from waypost.upstream.diagnosis import Step
 
 PATIENCE_S = 60.0  # of a machine that has much to do
 
@@ -25,11 +29,13 @@ class World:
     def __init__(self) -> None:
         self.speak = threading.Event()
         self.asked: list[str] = []
+        self.answered: list[str] = []
 
-    def answer(self, host: str, port: int, **_: object) -> list[object]:
+    def answer(self, host: str, port: int, *_: object, **__: object) -> list[object]:
         self.asked.append(host)
         if not host.endswith((".quick", "1")):
             assert self.speak.wait(PATIENCE_S)
+        self.answered.append(host)
         if host.endswith(".gone"):
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", port))
@@ -105,3 +111,13 @@ def test_an_account_has_only_so_many_under_way(
         assert await asyncio.gather(other, *mine) == [FOUND] * 10
 
     asyncio.run(play())
+
+
+def test_who_has_waited_long_enough_does_not_wait_for_the_thread(world: World) -> None:
+    """A loop that ends waits for its own threads, however long a name server is silent."""
+    setup = Setup("relay.test", Guard(), SystemClock(), Times(connect_s=0.05))
+    tenant = make_upstream(587, host="n.test", account_id=7)
+    assert asyncio.run(forbidden(setup, tenant)) is None
+    result = asyncio.run(check(setup, tenant, Wanted(), lambda step: None))
+    assert [step.name for step in result.steps] == [Step.RESOLVE]
+    assert world.answered == []

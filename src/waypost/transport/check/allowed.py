@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import socket
 
 from waypost.core.upstream import Upstream
 from waypost.transport.check.run import Result, Setup
 from waypost.transport.check.watch import StepDone
+from waypost.transport.link.names import Names
 from waypost.upstream.diagnosis import Fault, Seen, Step, diagnose
 
 NOT_HERE = "the address is none that an account's upstream may have"
@@ -38,10 +38,9 @@ def _refused(upstream: Upstream, fault: Fault, why: str) -> Result:
 async def _addresses(setup: Setup, upstream: Upstream) -> list[str]:
     with contextlib.suppress(ValueError):
         return [str(ipaddress.ip_address(upstream.host))]
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(setup.times.connect_s):
-            found = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+            found = await Names().find(upstream.host, upstream.port, upstream.account_id)
     except (OSError, UnicodeError):  # TimeoutError is one
         return []
-    return [str(place[4][0]) for place in found]
+    return [str(address[0]) for _, address in found]
