@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -120,17 +123,14 @@ class _QuietServer(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with bounds on the size and the time of a header, errors in our form, and an end
-    to clients that neither read nor go on.
-    """
+    """uvicorn's, with bounds on a header's size and time, our errors, and an end to idlers."""
 
     _timer: asyncio.TimerHandle | None = None
     _watch: asyncio.TimerHandle | None = None
     _head_octets = 0
     _unfinished_octets = 0
     _body_to_come = False
-    _unread = 0  # octets, when it was looked at last
-    _answered: object = None  # the call that was then, though its body had not come whole
+    _seen: tuple[int, object] = (0, None)  # octets unread; a call answered before its body came
 
     # asyncio names a wider type than what it gives a stream protocol.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -219,16 +219,19 @@ class _Protocol(HttpToolsProtocol):
 
     def _look(self) -> None:
         """Cuts a client that has read nothing since the last look, of what waits for it, or that
-        was answered before it and still keeps the body back. Nobody waits for either: a connection
-        without an end takes the place of another.
+        was answered before it and still keeps the body back: nobody waits for either.
         """
         unread = self.transport.get_write_buffer_size()
+        if unread:  # the kernel takes the next when it is rid of much: what it keeps counts too
+            kept = bytearray(4)
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(self.transport.get_extra_info("socket"), termios.TIOCOUTQ, kept)
+            unread += int.from_bytes(kept, sys.byteorder)
         early = self._body_to_come and self.cycle is not None and self.cycle.response_complete
-        answered = self.cycle if early else None
-        if (unread and unread == self._unread) or (early and answered is self._answered):
+        seen, self._seen = self._seen, (unread, self.cycle if early else None)
+        if (unread and unread == seen[0]) or (early and self.cycle is seen[1]):
             self.transport.abort()
             return
-        self._unread, self._answered = unread, answered
         self._watch = self.loop.call_later(WATCH_S, self._look)
 
     def _arm(self) -> None:
@@ -300,9 +303,7 @@ def _following(certificate: HasContext) -> ssl.SSLContext:
 async def _secured(
     bound: socket.socket, context: ssl.SSLContext, protocol: Callable[[], _Protocol]
 ) -> None:
-    """Accepts connections for TLS until it is cancelled. uvicorn would know of them only behind
-    their handshake, and those that never finish it take files from the mail all the same.
-    """
+    """Accepts connections for TLS until cancelled: uvicorn knows of them behind their handshake."""
     loop = asyncio.get_running_loop()
     shaking: set[asyncio.Task[None]] = set()
 
