@@ -121,11 +121,11 @@ def test_half_a_backup_is_taken_away(
 
     def full(source: Path, target: Path) -> None:
         target.write_bytes(b"la")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", full)
-        with pytest.raises(StoreAway, match="No space left"):
+        with pytest.raises(StoreAway, match=r"copy/spool/.*No space left"):
             office.backup(desk, tmp_path / "copy")
     assert list((tmp_path / "copy").iterdir()) == []
     assert office.backup(desk, tmp_path / "copy").spool_files == 1
@@ -198,6 +198,25 @@ def test_a_manifest_cannot_name_files_outside(desk: Desk, mail: Any, tmp_path: P
     whole.write_text(whole.read_text().replace('"waypost.db"', '"../data/waypost.db"'))
     with pytest.raises(WrongState, match="outside"):
         office.restore(tmp_path / "copy", tmp_path / "back", tmp_path / "back" / "k")
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "words"),
+    [
+        ('"format": 1', '"format": 2', "form that this program does not know"),
+        ('"waypost.db"', '"sealing.keys"', "not whole"),
+    ],
+)
+def test_a_manifest_says_what_is_there(
+    desk: Desk, mail: Any, tmp_path: Path, said: str, instead: str, words: str
+) -> None:
+    office.backup(desk, tmp_path / "copy")
+    whole = tmp_path / "copy" / "waypost-backup.json"
+    assert said in whole.read_text()
+    whole.write_text(whole.read_text().replace(said, instead))
+    with pytest.raises(WrongState, match=words):
+        office.restore(tmp_path / "copy", tmp_path / "back", tmp_path / "back" / "k")
+    assert not (tmp_path / "back").exists()
 
 
 def run(upkeep: Upkeep, now_ms: int) -> int:

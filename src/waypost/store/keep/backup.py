@@ -29,6 +29,7 @@ WHOLE = "waypost-backup.json"
 DATABASE = "waypost.db"
 KEYS = "sealing.keys"
 EXTRAS = ("*.pem", "alerts.secret")  # the certificate that was made here, its key; what signs
+FORMAT = 1
 STEP_PAGES = 256
 BUSY_WAIT_MS = 30_000
 VERSION_AT = (60, 4)  # where a whole database file keeps it: sqlite.org/fileformat2.html 1.3
@@ -244,7 +245,7 @@ def _finish(target: Path, messages: int) -> Copied:
     whole = target / WHOLE
     whole.write_bytes(
         msgspec.json.format(
-            msgspec.json.encode(Manifest(1, messages, spooled, octets, digests)), indent=1
+            msgspec.json.encode(Manifest(FORMAT, messages, spooled, octets, digests)), indent=1
         )
     )
     for path in (whole, target / "spool", target, target.parent):
@@ -259,12 +260,16 @@ def _read(source: Path) -> Manifest:
         raise WrongState(f"{source} holds no finished backup") from None
     except (OSError, msgspec.DecodeError) as error:
         raise WrongState(f"{source / WHOLE} cannot be read", str(error)) from error
+    if manifest.format != FORMAT:
+        raise WrongState(f"{source} is a backup of a form that this program does not know")
     for name, digest in manifest.files.items():
         path = source / name
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise WrongState(f"{source / WHOLE} names files outside of it")
         if not path.is_file() or _digest(path) != digest:
             raise WrongState(f"{path} is missing or was changed: this backup is not whole")
+    if DATABASE not in manifest.files:
+        raise WrongState(f"{source / WHOLE} does not name {DATABASE}: this backup is not whole")
     return manifest
 
 
@@ -300,5 +305,6 @@ def _plainly(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = error.filename or where
+        # Of a copy that failed both are named; it is the other one that has no room.
+        name = error.filename2 or error.filename or where
         raise StoreAway(f"{name} cannot be read or written: {error.strerror}") from error
