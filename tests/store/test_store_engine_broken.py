@@ -11,11 +11,13 @@ import apsw
 import msgspec
 import pytest
 
-from store.house import House
+from store.house import NOW_MS, House
 from waypost.core.errors import StoreAway, StoreBroken
 from waypost.core.message import SpoolPart
-from waypost.store.contract import RefusalNote
+from waypost.store.contract import Lane, RefusalNote
 from waypost.store.spool import Spool
+
+LANE = Lane(1, 1, 0)
 
 
 def note(house: House, number: int) -> RefusalNote:
@@ -42,6 +44,33 @@ def test_everybody_is_answered_when_the_disk_fails(
             await written
             await engine.refuse(note(house, 3))
             await engine.close()
+
+    asyncio.run(whole())
+
+
+def test_nothing_is_begun_once_the_disk_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of it could not be kept: it would be sent again after the next start."""
+
+    async def whole() -> None:
+        house = House(tmp_path / "data")
+        engine = house.first
+        await engine.adopt(NOW_MS)
+        await engine.commit(house.acceptance())
+        (one,) = await engine.claim(LANE, NOW_MS, 1)
+        assert engine.begin(one)
+        await engine.commit(house.acceptance())
+        (other,) = await engine.claim(LANE, NOW_MS, 1)  # and nothing has been changed since
+
+        def broken(_db: apsw.Connection) -> None:
+            raise apsw.IOError("fsync")
+
+        monkeypatch.setattr(engine._committer, "commit_now", broken)
+        with pytest.raises(StoreAway):
+            await engine.commit(house.acceptance())
+        assert not engine.begin(other)
+        await engine.close()
 
     asyncio.run(whole())
 

@@ -236,13 +236,13 @@ class Engine:
             raise
 
     def begin(self, parcel: Parcel) -> bool:
-        key, number = key_of(self._claim, parcel), parcel.id
+        key, number, claimed = key_of(self._claim, parcel), parcel.id, self._claimed
 
         def ours() -> bool:
             return self._ask(lambda db: db.execute(SELECT_MINE, key).fetchone()) is not None
 
-        with contextlib.suppress(StoreAway):  # what cannot be known is not sent
-            if number in self._claimed and self._begun.begin(number, self._claimed, ours):
+        with contextlib.suppress(StoreAway):  # what cannot be known, or kept later, is not sent
+            if not self.broken and number in claimed and self._begun.begin(number, claimed, ours):
                 return True
             if not ours():
                 self._claimed.discard(number)
