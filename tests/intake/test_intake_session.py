@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from waypost.core.verdict import Settled
+from waypost.intake.session import NOTED_RECIPIENTS
 
 SECRET = "hyd-mail-" + "a" * 40
 ENVELOPE_SECRET = "hyd-mail-" + "e" * 40
@@ -292,8 +293,18 @@ def test_a_refusal_is_never_noted_as_one_of_the_message_before(front: Any) -> No
         ("", ()),
         ("app@example.com", ()),
         ("", ()),
-        ("app@example.com", ("good@example.net", "bad")),
+        ("app@example.com", ("bad", "good@example.net")),
     ]
+
+
+def test_a_refusal_notes_a_hundred_recipients_at_most(front: Any) -> None:
+    raw = front.raw()
+    assert raw.ask("MAIL FROM:<app@example.com>").startswith("250")
+    many = [f"to{number}@example.net" for number in range(150)]
+    for address in many:
+        assert raw.ask(f"RCPT TO:<{address}>").startswith("250")
+    assert raw.ask("RCPT TO:<bad>").startswith("550 5.1.3")
+    assert front.store.refusals[-1].recipients == ("bad", *many[:NOTED_RECIPIENTS])
 
 
 def test_the_rate_limit_ends_the_session_at_mail(make_front: Any) -> None:

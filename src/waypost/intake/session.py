@@ -31,6 +31,7 @@ READ_AHEAD_OCTETS = 65_536  # pipelined commands that may wait while one is bein
 PACE_STEP_S = 10.0
 PACE_WINDOW_S = 60.0
 SMTP_RECIPIENTS = 1_000  # RCPTs of a message, the contract, section 3
+NOTED_RECIPIENTS = 100  # with a refusal, of which there may be ten thousand; the log keeps 2 KB
 CLOSING_S = 10.0  # for a last reply that is not read
 
 _WITHDRAWN = "This key or its account is no longer valid, ask who gave it to you"
@@ -419,8 +420,9 @@ class Session(asyncio.Protocol):
         who = (key.account_id, key.id) if key is not None else (None, None)
         if mail is not None and mail.address is not None:
             mail_from = str(mail.address)
-        to = [str(address) for address in self._rcpts] if mail is not None else []
-        to += [rcpt_to] if rcpt_to else []
+        to = [rcpt_to] if rcpt_to else []
+        if mail is not None:
+            to += map(str, self._rcpts[:NOTED_RECIPIENTS])
         self._with.door.note("smtp", self.peer, who, mail_from, reason, line, tuple(to))
 
     _DEEDS: ClassVar[dict[type[ev.ServerEvent], Callable[[Session, Any], None]]] = {
