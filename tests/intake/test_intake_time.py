@@ -218,6 +218,20 @@ def test_a_handshake_that_is_never_finished_ends(make_front: Callable[..., Any])
     silent.close()
 
 
+def test_who_is_sent_away_during_the_handshake_has_left(make_front: Callable[..., Any]) -> None:
+    """uvloop tells nobody of a loss that it was asked for then: its place would stay taken."""
+    front = make_front(sessions=1)
+    shaking = front.plain()
+    shaking.reply()
+    shaking.ask("EHLO client.test")
+    assert shaking.ask("STARTTLS").startswith("220")
+    front.sweep(STRANGER_S + 1)
+    assert front.plain().reply().startswith("421 4.3.2")  # and the oldest stranger goes
+    assert shaking.ended()
+    front.until(lambda: len(front.house) == 0)
+    assert front.plain().reply().startswith("220")
+
+
 def test_memory_that_is_used_up_is_452_at_mail(make_front: Callable[..., Any]) -> None:
     front = make_front(memory=300_000)
     holder, other = front.raw(), front.raw()

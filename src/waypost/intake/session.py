@@ -398,6 +398,8 @@ class Session(asyncio.Protocol):
             transport.abort()
             self.connection_lost(None)
             return
+        if self._closing:  # ended meanwhile: uvloop calls that a handshake, and tells of no loss
+            self.connection_lost(None)
         if self._gone or secured is None:
             return
         self._transport = secured
