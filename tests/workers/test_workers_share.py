@@ -140,7 +140,6 @@ def test_who_waits_for_the_other_is_told_that_no_try_can_begin(
     wait_for_all(relay)
     relay.cli("account", "create", "acme", "--credits", "1000")
     key = relay.key("acme")
-    others = set()
     for number in range(1, TURNS):
         sender = f"from{number}@relay.test"
         relay.upstream(f"up{number}", free_port(), sender)
@@ -149,8 +148,6 @@ def test_who_waits_for_the_other_is_told_that_no_try_can_begin(
         assert (told.status, told.data["status"]) == (202, "queued")
         assert told.data["retryHint"]["reason"] == "Connection refused"
         if accepted_by(told.data["messageId"]) != number % 2:  # whose the upstream is
-            others.add(number % 2)
-        if others == {0, 1}:
             return
     raise AssertionError("chance gave no message to the other worker")
 
