@@ -59,8 +59,9 @@ def accepted_by(answer: str) -> int:
     return int(ident_of(answer), 16) >> 12 & 0xFF
 
 
-def at_once(clients: int, each: int, relay: Relay, key: str) -> list[Answer]:
-    """So many clients at the same time, each with so many messages in one session of its own."""
+def at_once(clients: int, each: int, relay: Relay, key: str, meet: bool = False) -> list[Answer]:
+    """So many clients at the same time, each with so many messages in one session of its own.
+    `meet`: nobody sends a second before all have sent their first."""
     answers: list[Answer] = []
     barrier = threading.Barrier(clients)
 
@@ -73,6 +74,8 @@ def at_once(clients: int, each: int, relay: Relay, key: str) -> list[Answer]:
             for turn in range(each):
                 letter = mail(subject=f"token-{number}-{turn}-")
                 answers.append(submit(session, letter, ["ann@example.com"]))
+                if meet and turn == 0:
+                    barrier.wait(120)
 
     run_all([lambda n=n: client(n) for n in range(clients)])  # type: ignore[misc]
     return answers
